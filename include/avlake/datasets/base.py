@@ -1,0 +1,69 @@
+"""What a dataset is: where its drops lie, which files are media, what its text files say of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One delivered file of a drop, before it is fetched."""
+
+    path: str  # relative to the drop's folder
+    uri: str
+    version: str  # etag, or size and modification time: equal means unchanged
+    size_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Label:
+    """One thing the source says of one file; `value` is None where it is unknown."""
+
+    file_id: str
+    subject_id: str | None
+    name: str
+    value: str | None
+    source: str  # the path it was read from
+
+
+@dataclass(frozen=True)
+class BronzeFile:
+    """The part of a bronze.files row that labelling needs."""
+
+    file_id: str
+    path: str
+    media_type: str
+    sha256: str
+
+
+class Source(Protocol):
+    """A place that holds drops of one dataset: a folder, an object-store prefix or an HTTP index."""
+
+    uri: str
+
+    def drops(self) -> list[str]:
+        """Dates (YYYY-MM-DD) of the drops there, sorted."""
+        ...
+
+    def entries(self, drop: str) -> list[Entry]:
+        """The files of one drop, sorted by path."""
+        ...
+
+    def fetch(self, entry: Entry, folder: Path) -> Path:
+        """A local file with the entry's bytes: the file itself where it is local already, else one inside `folder`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One source of recordings."""
+
+    name: str
+    licence: str
+    open_source: Callable[..., Source]  # (uri, settings) -> Source
+    labels: Callable[[Iterable[BronzeFile], Callable[[str], bytes]], Iterator[Label]]  # (files, read(sha256) -> bytes)
+    label_files: Callable[[str], bool]  # is this path one that `labels` reads?
+    is_media: Callable[[str], bool]  # is this path one that is measured?

@@ -1,0 +1,1 @@
+"""One file per measurement; see `base` for what an extractor is."""

@@ -1,0 +1,1 @@
+"""Opening recordings: probe, decode, archives, the clip and the sandbox it runs in."""

@@ -1,0 +1,1 @@
+"""One file per step of the way of the data; the command line and the Dags call the same functions."""

@@ -1,0 +1,136 @@
+"""The lake's contract: every table's schema, key and meaning, readable top to bottom.
+
+A silver table belongs to the extractor that fills it and is declared in that extractor's file with `silver(...)`; a gold table
+belongs to one file in `sql/gold/`, whose first comment documents it. Everything else is here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+TEXT = pa.string()
+DATE = pa.string()  # YYYY-MM-DD: partition values are text, and text compares like dates
+TIME = pa.timestamp("us", tz="UTC")
+PARTITION = ("dataset", "drop_date")
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table: `layer.name`, what a row is, what makes it unique."""
+
+    name: str
+    doc: str
+    key: tuple[str, ...]
+    schema: pa.Schema
+    per_drop: bool = True  # partitioned by dataset and drop_date, committed per drop
+    in_warehouse: bool = True
+
+    @property
+    def path(self) -> str:
+        """The table's folder in the lake."""
+        return self.name.replace(".", "/")
+
+
+def _schema(**columns: pa.DataType) -> pa.Schema:
+    return pa.schema(list(columns.items()))
+
+
+def silver(name: str, doc: str, *, key: tuple[str, ...] = (), columns: dict[str, pa.DataType]) -> Table:
+    """Declare an extractor's table: `file_id` and the drop's two columns are added, `key` extends the file's key."""
+    schema = _schema(file_id=TEXT, dataset=TEXT, drop_date=DATE, **columns)
+    return Table(f"silver.{name}", doc, ("file_id", *key), schema)
+
+
+BRONZE_FILES = Table(
+    "bronze.files",
+    "one row per file as delivered, archives and their members alike; no bytes",
+    ("file_id",),
+    _schema(
+        file_id=TEXT,  # first 32 hex digits of sha256("dataset/path")
+        dataset=TEXT,
+        drop_date=DATE,
+        path=TEXT,  # relative to the drop's folder; a member is <archive>/<member>
+        source_uri=TEXT,
+        source_version=TEXT,  # etag, or size and modification time: equal means unchanged
+        media_type=TEXT,
+        size_bytes=pa.int64(),
+        sha256=TEXT,
+        uri=TEXT,  # the object that holds the bytes; NULL where they are in bronze.contents or the archive's members
+        ingested_at=TIME,
+        licence=TEXT,
+    ),
+)
+BRONZE_CONTENTS = Table(
+    "bronze.contents",
+    "the bytes of small files, once per sha256 and drop",
+    ("sha256",),
+    _schema(sha256=TEXT, dataset=TEXT, drop_date=DATE, content=pa.binary()),
+    in_warehouse=False,
+)
+LABELS = silver(
+    "labels",
+    "what the source itself says of a file: one row per file and name; an unknown value is NULL",
+    key=("name",),
+    columns={"subject_id": TEXT, "name": TEXT, "value": TEXT, "source": TEXT},
+)
+EXTRACTIONS = Table(
+    "ops.extractions",
+    "one row per file and extractor: measured or quarantined, and why; committed last",
+    ("file_id", "extractor"),
+    _schema(
+        dataset=TEXT,
+        drop_date=DATE,
+        file_id=TEXT,
+        path=TEXT,
+        sha256=TEXT,
+        extractor=TEXT,  # `open` for a file that failed to open, `ingest` for an archive
+        params_hash=TEXT,
+        status=TEXT,  # ok | quarantined
+        error_class=TEXT,
+        error=TEXT,
+        seconds=pa.float64(),
+        run_id=TEXT,
+    ),
+)
+RUNS = Table(
+    "ops.runs",
+    "one row per run and stage",
+    ("run_id", "stage"),
+    _schema(
+        run_id=TEXT,
+        pipeline=TEXT,
+        dataset=TEXT,
+        drop_date=DATE,
+        stage=TEXT,
+        started_at=TIME,
+        seconds=pa.float64(),
+        files=pa.int64(),
+        bytes=pa.int64(),
+        media_s=pa.float64(),
+        errors=pa.int64(),
+        partial=pa.bool_(),
+    ),
+    per_drop=False,
+)
+_MODEL_RUNS = _schema(
+    run_id=TEXT,
+    pipeline=TEXT,
+    model=TEXT,
+    gold_version=TEXT,
+    split=TEXT,
+    metric=TEXT,
+    value=pa.float64(),
+    ci_low=pa.float64(),
+    ci_high=pa.float64(),
+    n=pa.int64(),
+    params=TEXT,
+    artifact_uri=TEXT,
+    created_at=TIME,
+)
+MODEL_RUNS = Table(
+    "gold.model_runs", "one row per trained model, split and metric", ("run_id", "model", "split", "metric"), _MODEL_RUNS, False
+)
+
+CORE = {t.name: t for t in (BRONZE_FILES, BRONZE_CONTENTS, LABELS, EXTRACTIONS, RUNS, MODEL_RUNS)}
