@@ -40,8 +40,8 @@ class WorkError(AvlakeError):
 class Quarantined(WorkError):
     """One file could not be opened or measured.
 
-    `error_class` is a short stable word (`too_short`, `truncated_archive`, ...) that users group by; the message says what
-    was found in this file.
+    `error_class` is a short stable word (`too_short`, `truncated_archive`, ...) that users group by; the message says
+    what was found in this file.
     """
 
     def __init__(self, error_class: str, message: str) -> None:

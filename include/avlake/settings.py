@@ -24,7 +24,9 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="AVLAKE_", env_ignore_empty=True, frozen=True, extra="ignore")
 
-    uri: str = Field(default_factory=lambda: str(home() / ".avlake" / "lake"), description="the lake: folder, s3://, abfs[s]://")
+    uri: str = Field(
+        default_factory=lambda: str(home() / ".avlake" / "lake"), description="the lake: folder, s3://, abfs[s]://"
+    )
     landing: str | None = Field(None, description="where drops arrive, when a run names no source")
     warehouse: str = Field(
         default_factory=lambda: str(home() / ".avlake" / "warehouse.duckdb"), description="a DuckDB file or md:database"

@@ -1,7 +1,8 @@
 """A URI becomes a filesystem and Delta options: the only module that knows credentials.
 
-`file`, `s3` and `abfs[s]` behave alike behind `Store`. Credentials are the clouds' own variables (AWS_*, AZURE_STORAGE_*,
-AZURE_CLIENT_ID/TENANT_ID/CLIENT_SECRET); `credentials` overrides them (an Airflow connection) and is never logged.
+`file`, `s3` and `abfs[s]` behave alike behind `Store`. Credentials are the clouds' own variables (AWS_*,
+AZURE_STORAGE_*, AZURE_CLIENT_ID/TENANT_ID/CLIENT_SECRET); `credentials` overrides them (an Airflow connection) and
+is never logged.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ class Store:
         temporary = f"{path}.{uuid.uuid4().hex}.tmp"
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(temporary).write_bytes(data)
-        os.replace(temporary, path)
+        Path(temporary).replace(path)
 
     def upload(self, source: Path, name: str) -> None:
         """Copy a local file of any size to `name`, whole or not at all."""
@@ -88,7 +89,7 @@ class Store:
         temporary = f"{path}.{uuid.uuid4().hex}.tmp"
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         self.fs.put_file(str(source), temporary)
-        os.replace(temporary, path)
+        Path(temporary).replace(path)
 
     def list(self, name: str = "") -> list[str]:
         """Names of all files below `name`, sorted, relative to the store; empty if there is no such folder."""
@@ -150,7 +151,10 @@ def _open_azure(uri: str, parts: Any, env: Mapping[str, str]) -> Store:
     container = container or host
     account = host.split(".")[0] if "." in host else env.get("AZURE_STORAGE_ACCOUNT_NAME")
     if not account:
-        raise RequestError(f"{uri}: name the account, abfss://container@account.dfs.core.windows.net/..., or set AZURE_STORAGE_ACCOUNT_NAME")
+        raise RequestError(
+            f"{uri}: name the account, abfss://container@account.dfs.core.windows.net/..., "
+            "or set AZURE_STORAGE_ACCOUNT_NAME"
+        )
     options = {name: env[name] for name in AZURE_VARIABLES if env.get(name)}
     options["AZURE_STORAGE_ACCOUNT_NAME"] = account
     options.pop("AZURE_STORAGE_CONNECTION_STRING", None)

@@ -1,7 +1,7 @@
 """The lake's contract: every table's schema, key and meaning, readable top to bottom.
 
-A silver table belongs to the extractor that fills it and is declared in that extractor's file with `silver(...)`; a gold table
-belongs to one file in `sql/gold/`, whose first comment documents it. Everything else is here.
+A silver table belongs to the extractor that fills it and is declared in that extractor's file with `silver(...)`; a
+gold table belongs to one file in `sql/gold/`, whose first comment documents it. Everything else is here.
 """
 
 from __future__ import annotations
@@ -130,7 +130,11 @@ _MODEL_RUNS = _schema(
     created_at=TIME,
 )
 MODEL_RUNS = Table(
-    "gold.model_runs", "one row per trained model, split and metric", ("run_id", "model", "split", "metric"), _MODEL_RUNS, False
+    "gold.model_runs",
+    "one row per trained model, split and metric",
+    ("run_id", "model", "split", "metric"),
+    _MODEL_RUNS,
+    False,
 )
 
 CORE = {t.name: t for t in (BRONZE_FILES, BRONZE_CONTENTS, LABELS, EXTRACTIONS, RUNS, MODEL_RUNS)}

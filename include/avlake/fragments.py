@@ -1,0 +1,88 @@
+"""Fragments: Parquet files that a task has written and nobody has committed yet."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from avlake.storage import Store
+from avlake.tables import PARTITION, Table
+
+
+@dataclass(frozen=True)
+class Fragment:
+    """One Parquet file; `path` is relative to the table's folder."""
+
+    path: str
+    rows: int
+    size_bytes: int
+    stats: str  # Delta's per-file statistics, JSON: numRecords, and min and max of the key
+
+
+def arrow_filesystem(store: Store) -> pafs.FileSystem:
+    """The store as pyarrow sees it: its own C++ code for a folder, fsspec for the rest."""
+    return pafs.LocalFileSystem() if store.is_local else pafs.PyFileSystem(pafs.FSSpecHandler(store.fs))
+
+
+def write_fragment(store: Store, table: Table, drop: tuple[str, str] | None, batches: Iterable[pa.Table]) -> Fragment:
+    """Write one file, one row group per batch; memory is bounded by the largest batch."""
+    folder = "".join(f"{k}={v}/" for k, v in zip(PARTITION, drop, strict=True)) if drop else ""
+    path = f"{folder}{uuid.uuid4().hex}.parquet"
+    target = store.path(f"{table.path}/{path}")
+    schema = stored_schema(table)
+    ranges: dict[str, list[Any]] = {name: [] for name in table.key if name in schema.names}
+    rows = 0
+    store.fs.makedirs(target.rpartition("/")[0], exist_ok=True)
+    with pq.ParquetWriter(
+        target,
+        schema,
+        filesystem=arrow_filesystem(store),
+        compression="none" if pa.binary() in schema.types else "zstd",
+        use_dictionary=[f.name for f in schema if f.type == pa.string()],  # dictionaries help text and slow floats
+    ) as writer:
+        for batch in batches:
+            part = pa.Table.from_arrays([batch[f.name].cast(f.type) for f in schema], schema=schema)
+            if part.num_rows:
+                writer.write_table(part, row_group_size=part.num_rows)
+                rows += part.num_rows
+                for name, seen in ranges.items():
+                    seen += [v for v in pc.min_max(part[name]).as_py().values() if v is not None]
+    stats = {
+        "numRecords": rows,
+        "minValues": {name: min(seen) for name, seen in ranges.items() if seen},
+        "maxValues": {name: max(seen) for name, seen in ranges.items() if seen},
+    }
+    return Fragment(path, rows, int(store.fs.size(target)), json.dumps(stats))
+
+
+def copy_fragment(store: Store, table: Table, fragment: Fragment) -> Fragment:
+    """The same rows under a new name."""
+    path = f"{fragment.path.rpartition('/')[0]}/{uuid.uuid4().hex}.parquet".lstrip("/")
+    store.fs.cp_file(store.path(f"{table.path}/{fragment.path}"), store.path(f"{table.path}/{path}"))
+    return Fragment(path, fragment.rows, fragment.size_bytes, fragment.stats)
+
+
+def digest(store: Store, table: Table, paths: Collection[str]) -> object:
+    """An order-free fingerprint of the rows in some files; bytes are represented by their sha256 beside them."""
+    if not paths:
+        return (0,)
+    schema = pa.schema([f for f in stored_schema(table) if f.type != pa.binary()])
+    full = [store.path(f"{table.path}/{path}") for path in paths]
+    with duckdb.connect(":memory:") as con:
+        con.register("files", ds.dataset(full, schema=schema, format="parquet", filesystem=arrow_filesystem(store)))
+        return con.execute("SELECT count(*), sum(hash(f)), bit_xor(hash(f)) FROM files AS f").fetchone()
+
+
+def stored_schema(table: Table) -> pa.Schema:
+    """The columns inside the files: a partition's columns are in the folder names alone."""
+    return pa.schema([f for f in table.schema if not (table.per_drop and f.name in PARTITION)])

@@ -1,0 +1,261 @@
+"""The lake's tables, and how a drop enters them exactly once. The only module that touches Delta.
+
+For a reader who has never seen Delta's log. A Delta table is a folder of Parquet files and a log, `_delta_log/`,
+of numbered commits. A commit lists files added and files removed; the table is whatever its log says is live, so a
+file nobody has committed does not exist for readers. A commit is one conditional PUT of the next number: it happens
+whole, or not at all.
+
+Each table is partitioned by (dataset, drop_date). A run writes fragments beside the live files, then replaces all
+files of its drop in one commit. That commit also carries a counter, the drop's *transaction version*:
+
+- A run reads the counter when it plans and may commit only while the counter is unchanged, in the very snapshot it
+  commits against; else `StaleRun`. Delta itself fails the loser of two truly concurrent commits, because both write
+  the same counter. Together they fence out racing runs and zombies: a drop's rows are always those of one run.
+- After any commit error the outcome is unknown, so the log is read again: if the drop's live files are our own, the
+  commit did happen; if the counter moved, somebody else won; only if neither holds do we try again.
+- New rows equal to the old make no commit, so nothing downstream wakes up for nothing.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+from deltalake import CommitProperties, DeltaTable, Transaction
+from deltalake.exceptions import DeltaError
+from deltalake.transaction import AddAction
+
+from avlake.errors import StaleRun
+from avlake.fragments import Fragment, arrow_filesystem, copy_fragment, digest, write_fragment
+from avlake.settings import Settings
+from avlake.storage import Store, open_store
+from avlake.tables import BRONZE_CONTENTS, EXTRACTIONS, PARTITION, Table
+
+COMMIT_ATTEMPTS = 8
+WHOLE = "whole"  # names the counter of a table that is replaced whole
+RETENTION_H = 168  # fragments of running tasks look like orphans, so vacuum must not touch the young
+
+
+class Live(NamedTuple):
+    """A live file of a table; `drop` is None where the table is not partitioned."""
+
+    path: str
+    drop: tuple[str, str] | None
+
+
+class Lake:
+    """All tables below one store."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._fs = arrow_filesystem(store)
+
+    @classmethod
+    def open(cls, settings: Settings) -> Lake:
+        return cls(open_store(settings.uri))
+
+    # --- reading
+
+    def rows(self, table: Table, dataset: str, drop: str, columns: list[str] | None = None) -> pa.Table:
+        """A writer's view: all committed rows of one drop, whether readers see them yet or not."""
+        found = self._dataset(table.name, lambda live: live.drop == (dataset, drop))
+        return (found or ds.dataset(table.schema.empty_table())).to_table(columns=columns)
+
+    def scan(self, name: str) -> ds.Dataset | None:
+        """A reader's view, for DuckDB: the drops whose ops rows are committed. None if there is no such table."""
+        if not name.startswith(("bronze.", "silver.")):
+            return self._dataset(name, lambda live: True)
+        visible = set(self.drops())
+        return self._dataset(name, lambda live: live.drop in visible)
+
+    def drops(self, name: str = EXTRACTIONS.name) -> list[tuple[str, str]]:
+        """(dataset, drop_date) of every drop in a table, sorted; by default of those that exist for readers."""
+        delta = self._delta(name)
+        return sorted({live.drop for live in _live(delta) if live.drop}) if delta else []
+
+    def tables(self) -> list[str]:
+        """Names of the tables that exist, `layer.table`, sorted."""
+        logs = self.store.fs.glob(self.store.path("*/*/_delta_log"))
+        return sorted(".".join(path.split("/")[-3:-1]) for path in logs)
+
+    def contents(self, dataset: str, drop: str, shas: Collection[str]) -> Iterator[tuple[str, bytes]]:
+        """(sha256, bytes) of small files, in stored order; reads only the row groups that hold one of `shas`."""
+        delta, wanted = self._delta(BRONZE_CONTENTS.name), set(shas)
+        for live in _live(delta) if delta else []:
+            if live.drop != (dataset, drop) or not wanted:
+                continue
+            with pq.ParquetFile(self.store.path(f"{BRONZE_CONTENTS.path}/{live.path}"), filesystem=self._fs) as file:
+                for group in range(file.num_row_groups):
+                    here = file.read_row_group(group, columns=["sha256"])["sha256"].to_pylist()
+                    if wanted.isdisjoint(here):
+                        continue
+                    content = file.read_row_group(group, columns=["content"])["content"]
+                    for sha256, value in zip(here, content, strict=True):
+                        if sha256 in wanted:
+                            wanted.discard(sha256)
+                            yield sha256, value.as_py()
+
+    # --- writing
+
+    def write_fragment(self, table: Table, dataset: str, drop: str, batches: Iterable[pa.Table]) -> Fragment:
+        """Write one file that nobody sees before it is committed; see `avlake.fragments`."""
+        return write_fragment(self.store, table, (dataset, drop), batches)
+
+    def drop_version(self, table: Table, dataset: str, drop: str) -> int:
+        """The drop's transaction version in this table; 0 before the first commit."""
+        return self._version(table, f"{dataset}/{drop}")
+
+    def table_version(self, table: Table) -> int:
+        """The transaction version of a table that is replaced whole; 0 before the first commit."""
+        return self._version(table, WHOLE)
+
+    def commit_drop(
+        self, table: Table, dataset: str, drop: str, fragments: Collection[Fragment], *, expected_version: int
+    ) -> bool:
+        """Make `fragments` the drop's only rows, in one commit; False if it held the same rows already.
+
+        Raises:
+            StaleRun: when another run has committed this drop since `expected_version` was read.
+        """
+        return self._replace(table, (dataset, drop), fragments, expected_version)
+
+    def replace_table(self, table: Table, batches: Iterable[pa.Table], *, expected_version: int) -> bool:
+        """The same for a whole table, whose transaction version is `table_version`."""
+        return self._replace(table, None, [write_fragment(self.store, table, None, batches)], expected_version)
+
+    def append(self, table: Table, rows: pa.Table, *, once: str) -> bool:
+        """Add rows to an append-only table; False if the batch named `once` is there already."""
+        fragment = write_fragment(self.store, table, None, [rows])
+
+        def attempt(delta: DeltaTable) -> bool:
+            if delta.transaction_version(once) is not None:
+                return False
+            self._commit(delta, table, [fragment], mode="append", drop=None, fence=Transaction(once, 1))
+            return True
+
+        return self._until_known(table, attempt)
+
+    def maintain(self) -> dict[str, int]:
+        """Compact small files and remove those nobody has referred to for a week: files removed, by table."""
+        removed = {}
+        for name in self.tables():
+            delta = DeltaTable(self._uri(name), storage_options=self.store.delta_options)
+            delta.optimize.compact()
+            removed[name] = len(delta.vacuum(retention_hours=RETENTION_H, dry_run=False, full=True))
+        return removed
+
+    # --- how a commit is made
+
+    def _replace(
+        self, table: Table, drop: tuple[str, str] | None, fragments: Collection[Fragment], expected: int
+    ) -> bool:
+        app = "/".join(drop) if drop else WHOLE
+        own = {f.path: f for f in fragments if f.rows}
+
+        def attempt(delta: DeltaTable) -> bool:
+            nonlocal own
+            version = delta.transaction_version(app) or 0
+            live = {file.path for file in _live(delta) if drop in (None, file.drop)}
+            if live == own.keys():
+                return version != expected  # ours: an earlier attempt at this very commit did happen
+            if version != expected:
+                raise StaleRun(
+                    f"{table.name}: another run has committed {app} since this one was planned "
+                    f"(version {version}, expected {expected}); nothing was changed, run it again"
+                )
+            if digest(self.store, table, live) == digest(self.store, table, own):
+                return False
+            fresh = [copy_fragment(self.store, table, f) if f.path in live else f for f in own.values()]
+            own = {f.path: f for f in fresh}  # copied because Delta cannot remove and add one file in one commit
+            self._commit(delta, table, fresh, mode="overwrite", drop=drop, fence=Transaction(app, expected + 1))
+            return True
+
+        return self._until_known(table, attempt)
+
+    def _until_known(self, table: Table, attempt: Callable[[DeltaTable], bool]) -> bool:
+        """Repeat an attempt, each time on a fresh snapshot, until its outcome is known."""
+        for tried in range(COMMIT_ATTEMPTS):
+            try:
+                return attempt(self._delta(table.name) or self._create(table))
+            except (DeltaError, OSError):
+                if tried == COMMIT_ATTEMPTS - 1:
+                    raise
+                time.sleep(0.05 * 2**tried * (1 + random.random()))
+        raise AssertionError("unreachable")
+
+    def _commit(
+        self,
+        delta: DeltaTable,
+        table: Table,
+        fragments: Iterable[Fragment],
+        *,
+        mode: str,
+        drop: tuple[str, str] | None,
+        fence: Transaction,
+    ) -> None:
+        now_ms = int(time.time() * 1000)
+        values = dict(zip(PARTITION, drop, strict=True)) if drop else {}
+        delta.create_write_transaction(
+            [AddAction(f.path, f.size_bytes, values, now_ms, True, f.stats) for f in fragments],
+            mode,
+            _grown(delta, table),
+            list(values) or None,
+            partition_filters=[(name, "=", value) for name, value in values.items()] or None,
+            commit_properties=CommitProperties(app_transactions=[fence]),
+        )
+
+    def _version(self, table: Table, app: str) -> int:
+        delta = self._delta(table.name)
+        return (delta.transaction_version(app) or 0) if delta else 0
+
+    def _uri(self, name: str) -> str:
+        return self.store.uri_of(name.replace(".", "/"))
+
+    def _delta(self, name: str) -> DeltaTable | None:
+        if not DeltaTable.is_deltatable(self._uri(name), storage_options=self.store.delta_options):
+            return None
+        return DeltaTable(self._uri(name), storage_options=self.store.delta_options)
+
+    def _create(self, table: Table) -> DeltaTable:
+        if self.store.is_local:
+            self.store.fs.makedirs(self.store.path(table.path), exist_ok=True)
+        return DeltaTable.create(
+            self._uri(table.name),
+            table.schema,
+            mode="ignore",  # another run may be creating it too
+            partition_by=list(PARTITION) if table.per_drop else None,
+            storage_options=self.store.delta_options,
+        )
+
+    def _dataset(self, name: str, wanted: Callable[[Live], bool]) -> ds.Dataset | None:
+        delta = self._delta(name)
+        if delta is None:
+            return None
+        form, folder = ds.ParquetFileFormat(), self.store.path(name.replace(".", "/"))
+        files = [
+            form.make_fragment(f"{folder}/{live.path}", self._fs, _expression(live.drop))
+            for live in _live(delta)
+            if wanted(live)
+        ]
+        return ds.FileSystemDataset(files, pa.schema(delta.schema().to_arrow()), form, self._fs)
+
+
+def _live(delta: DeltaTable) -> list[Live]:
+    found = pa.table(delta.get_add_actions(flatten=True)).to_pylist()
+    column = [f"partition.{name}" for name in PARTITION]
+    return sorted(Live(a["path"], (a[column[0]], a[column[1]]) if column[0] in a else None) for a in found)
+
+
+def _expression(drop: tuple[str, str] | None) -> ds.Expression | None:
+    return (ds.field(PARTITION[0]) == drop[0]) & (ds.field(PARTITION[1]) == drop[1]) if drop else None
+
+
+def _grown(delta: DeltaTable, table: Table) -> pa.Schema:
+    """The declared schema, and in a table of drops also the columns that only older rows have."""
+    known = pa.schema(delta.schema().to_arrow()) if table.per_drop else table.schema
+    return pa.schema([*table.schema, *(f for f in known if f.name not in table.schema.names)])
