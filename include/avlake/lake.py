@@ -83,6 +83,11 @@ class Lake:
         logs = self.store.fs.glob(self.store.path("*/*/_delta_log"))
         return sorted(".".join(path.split("/")[-3:-1]) for path in logs)
 
+    def log_version(self, name: str) -> int:
+        """The number of a table's newest commit, whoever made it; -1 if there is no such table."""
+        delta = self._delta(name)
+        return delta.version() if delta else -1
+
     def contents(self, dataset: str, drop: str, shas: Collection[str]) -> Iterator[tuple[str, bytes]]:
         """(sha256, bytes) of small files, in stored order; reads only the row groups that hold one of `shas`."""
         delta, wanted = self._delta(BRONZE_CONTENTS.name), set(shas)
@@ -108,11 +113,11 @@ class Lake:
 
     def drop_version(self, table: Table, dataset: str, drop: str) -> int:
         """The drop's transaction version in this table; 0 before the first commit."""
-        return self._version(table, f"{dataset}/{drop}")
+        return self._version(table.name, f"{dataset}/{drop}")
 
     def table_version(self, table: Table) -> int:
         """The transaction version of a table that is replaced whole; 0 before the first commit."""
-        return self._version(table, WHOLE)
+        return self._version(table.name, WHOLE)
 
     def commit_drop(
         self, table: Table, dataset: str, drop: str, fragments: Collection[Fragment], *, expected_version: int
@@ -209,8 +214,8 @@ class Lake:
             commit_properties=CommitProperties(app_transactions=[fence]),
         )
 
-    def _version(self, table: Table, app: str) -> int:
-        delta = self._delta(table.name)
+    def _version(self, name: str, app: str) -> int:
+        delta = self._delta(name)
         return (delta.transaction_version(app) or 0) if delta else 0
 
     def _uri(self, name: str) -> str:

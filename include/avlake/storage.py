@@ -7,9 +7,11 @@ is never logged.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import tempfile
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -90,6 +92,18 @@ class Store:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         self.fs.put_file(str(source), temporary)
         Path(temporary).replace(path)
+
+    @contextlib.contextmanager
+    def local_copy(self, uri: str) -> Iterator[Path]:
+        """A path on this machine with the bytes of one of this store's objects: itself, or a temporary download."""
+        name = uri.removeprefix(f"{self.uri.rstrip('/')}/")
+        if self.is_local:
+            yield Path(self.path(name))
+            return
+        with tempfile.TemporaryDirectory(prefix="avlake-") as folder:
+            target = Path(folder) / Path(name).name
+            self.fs.get_file(self.path(name), str(target))
+            yield target
 
     def list(self, name: str = "") -> list[str]:
         """Names of all files below `name`, sorted, relative to the store; empty if there is no such folder."""

@@ -136,5 +136,12 @@ MODEL_RUNS = Table(
     _MODEL_RUNS,
     False,
 )
+THRESHOLDS = Table(
+    "governance.thresholds",
+    "what each pipeline's gold is decided by: the latest row of a pipeline counts",
+    ("pipeline", "when"),
+    _schema(pipeline=TEXT, values=TEXT, who=TEXT, when=TIME),
+    per_drop=False,
+)
 
-CORE = {t.name: t for t in (BRONZE_FILES, BRONZE_CONTENTS, LABELS, EXTRACTIONS, RUNS, MODEL_RUNS)}
+CORE = {t.name: t for t in (BRONZE_FILES, BRONZE_CONTENTS, LABELS, EXTRACTIONS, RUNS, MODEL_RUNS, THRESHOLDS)}

@@ -1,7 +1,8 @@
 """What an extractor is: one measurement of a clip, filling one silver table.
 
-A new measurement is one file in this folder with a class that has `table`, `version`, `Params` and `measure`, and a module-level
-`EXTRACTOR` naming that class. Extractors measure and never filter; errors other than `Quarantined` are handled by the sandbox.
+A new measurement is one file in this folder with a class that has `table`, `version`, `Params` and `measure`, and a
+module-level `EXTRACTOR` naming that class. Extractors measure and never filter; errors other than `Quarantined` are
+handled by the sandbox.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from avlake.media.clip import Clip
 
 
+ADDED = ("file_id", "dataset", "drop_date")  # columns of every silver table that the extract stage adds
+
+
 class Params(BaseModel):
     """An extractor's options: frozen, no unknown names; titles, ranges and defaults become the Airflow form."""
 
@@ -31,12 +35,13 @@ class Params(BaseModel):
 class Extractor:
     """One measurement.
 
-    `version` is raised whenever the numbers change; with the parameters it makes `params_hash`, a part of the identity of
-    every measurement (see design: exactly once).
+    `version` is raised whenever the numbers change; with the parameters it makes `params_hash`, a part of the identity
+    of every measurement: unchanged work is never done again.
     """
 
     table: ClassVar[Table]
     version: ClassVar[int]
+    reads: ClassVar[tuple[str, ...]] = ("audio",)  # the clip's streams it needs; without them the file fails to open
     Params: ClassVar[type[Params]] = Params
 
     def __init__(self, params: Params | None = None) -> None:

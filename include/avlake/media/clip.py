@@ -16,6 +16,7 @@ import soxr
 from avlake.errors import Quarantined
 
 SAMPLE_RATE = 16_000
+VERSION = 1  # raised when the same bytes decode or fail to open differently
 T = TypeVar("T")
 
 
@@ -73,7 +74,9 @@ def _decode_audio(source: bytes | Path) -> Audio:
         try:
             return _collect(container.decode(stream), codec=stream.codec_context.name)
         except (av.FFmpegError, ValueError, OSError) as error:
-            raise Quarantined("decode_error", f"decoding {stream.codec_context.name} failed: {_reason(error)}") from None
+            raise Quarantined(
+                "decode_error", f"decoding {stream.codec_context.name} failed: {_reason(error)}"
+            ) from None
 
 
 def _collect(frames: Iterator[Any], *, codec: str) -> Audio:

@@ -1,0 +1,170 @@
+"""Where recordings are opened: a long-lived child process that may hang, crash or run out of memory.
+
+The parent sends one file at a time over a pipe and enforces time and memory; whatever happens in the child costs that
+one file, and the next one gets a new child. A plain subprocess over pipes, because multiprocessing and pebble fail
+inside Airflow tasks. The child sees neither credentials nor the network's variables: it decodes hostile bytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import pyarrow as pa
+
+from avlake.errors import Quarantined
+from avlake.settings import MIB, Settings
+
+POLL_S = 0.05
+HEADER = struct.Struct("<IQ")  # lengths of the JSON head and of the payload
+PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV", "AVLAKE_MODELS")
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+
+
+class Measured(NamedTuple):
+    """What one extractor made of one file: a batch, or why there is none; and the time it took."""
+
+    batch: pa.RecordBatch | None
+    error: Quarantined | None
+    seconds: float
+
+
+class Sandbox:
+    """Opens and measures files, one at a time; use as a context manager."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._timeout_s = settings.file_timeout_s
+        self._memory_bytes = settings.file_memory_mb * MIB
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def measure(self, source: bytes | Path, extractors: Mapping[str, Mapping[str, Any]]) -> dict[str, Measured]:
+        """Open one file and run extractors, given as name → parameters, on it.
+
+        Raises:
+            Quarantined: when the file cannot be opened, or ended the child: `timeout`, `out_of_memory`, `crashed`.
+        """
+        inline = isinstance(source, bytes)
+        head = {"path": None if inline else str(source), "extractors": {k: dict(v) for k, v in extractors.items()}}
+        reply, payload = self._exchange(head, source if isinstance(source, bytes) else b"")
+        if "error_class" in reply:
+            raise Quarantined(reply["error_class"], reply["error"])
+        found, start = {}, 0
+        for name, result in reply["results"].items():
+            if "error_class" in result:
+                found[name] = Measured(None, Quarantined(result["error_class"], result["error"]), result["seconds"])
+                continue
+            stop = start + result["bytes"]
+            batch = pa.ipc.open_stream(payload[start:stop]).read_next_batch()
+            found[name], start = Measured(batch, None, result["seconds"]), stop
+        return found
+
+    def close(self) -> None:
+        """End the child."""
+        child, self._child = self._child, None
+        if child is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+        for pipe in (child.stdin, child.stdout):
+            if pipe:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
+
+    def _exchange(self, head: dict[str, Any], payload: bytes) -> tuple[dict[str, Any], memoryview]:
+        child = self._child if self._child and self._child.poll() is None else self._start()
+        assert child.stdin and child.stdout
+        deadline = time.monotonic() + self._timeout_s
+        packed = json.dumps(head).encode()
+        try:
+            self._send(child, HEADER.pack(len(packed), len(payload)) + packed, deadline)
+            self._send(child, payload, deadline)
+            size, more = HEADER.unpack(self._receive(child, HEADER.size, deadline))
+            reply = json.loads(bytes(self._receive(child, size, deadline)))
+            return reply, self._receive(child, more, deadline)
+        except Quarantined:
+            self.close()
+            raise
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        self.close()
+        env = {name: os.environ[name] for name in PASSED_ON if name in os.environ} | ONE_THREAD
+        self._child = subprocess.Popen(
+            [sys.executable, "-m", "avlake.media.worker", str(self._memory_bytes)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+            start_new_session=True,
+            env=env,
+        )
+        assert self._child.stdin and self._child.stdout
+        os.set_blocking(self._child.stdin.fileno(), False)
+        os.set_blocking(self._child.stdout.fileno(), False)
+        return self._child
+
+    def _send(self, child: subprocess.Popen[bytes], data: bytes, deadline: float) -> None:
+        assert child.stdin
+        left = memoryview(data)
+        while left:
+            self._wait(child, deadline, writing=True)
+            try:
+                left = left[os.write(child.stdin.fileno(), left) :]
+            except BlockingIOError:
+                continue
+            except BrokenPipeError:
+                raise self._ended(child) from None
+
+    def _receive(self, child: subprocess.Popen[bytes], size: int, deadline: float) -> memoryview:
+        assert child.stdout
+        data, got = memoryview(bytearray(size)), 0
+        while got < size:
+            self._wait(child, deadline, writing=False)
+            try:
+                n = os.readv(child.stdout.fileno(), [data[got:]])
+            except BlockingIOError:
+                continue
+            if n == 0:
+                raise self._ended(child)
+            got += n
+        return data
+
+    def _wait(self, child: subprocess.Popen[bytes], deadline: float, *, writing: bool) -> None:
+        """Wait until the pipe is ready; check time and memory every 50 ms."""
+        assert child.stdin and child.stdout
+        reading, sending = ([], [child.stdin.fileno()]) if writing else ([child.stdout.fileno()], [])
+        while not any(select.select(reading, sending, [], POLL_S)):
+            if time.monotonic() > deadline:
+                raise Quarantined("timeout", f"not opened and measured within {self._timeout_s:g} s")
+            if _resident_bytes(child.pid) > self._memory_bytes:
+                raise Quarantined("out_of_memory", f"needs more than {self._memory_bytes // MIB} MiB")
+
+    def _ended(self, child: subprocess.Popen[bytes]) -> Quarantined:
+        code = child.wait()
+        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        return Quarantined("crashed", f"opening or measuring it ended the process ({how})")
+
+
+def _resident_bytes(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, IndexError):
+        return 0  # it has ended, or this is no Linux: RLIMIT_AS in the child remains

@@ -1,0 +1,99 @@
+"""The sandbox's child: reads one request at a time from standard input, measures, replies on standard output."""
+
+from __future__ import annotations
+
+import ctypes
+import io
+import json
+import os
+import resource
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import IO, Any
+
+import pyarrow as pa
+
+from avlake.errors import Quarantined
+from avlake.extractors import base
+from avlake.media.clip import Clip
+from avlake.media.sandbox import HEADER
+
+PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    """Serve requests until standard input ends."""
+    requests, replies = _isolate(int(sys.argv[1]))
+    while head := requests.read(HEADER.size):
+        size, more = HEADER.unpack(head)
+        request = json.loads(requests.read(size))
+        content = requests.read(more)
+        reply, payload = _answer(request, Path(request["path"]) if request["path"] else content)
+        packed = json.dumps(reply).encode()
+        replies.write(HEADER.pack(len(packed), len(payload)) + packed + payload)
+        replies.flush()
+
+
+def _isolate(memory_bytes: int) -> tuple[IO[bytes], IO[bytes]]:
+    """Limit this process, tie it to its parent's life, and keep library prints out of the reply pipe."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    replies = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    return sys.stdin.buffer, replies
+
+
+def _answer(request: dict[str, Any], source: bytes | Path) -> tuple[dict[str, Any], bytes]:
+    extractors = {name: _extractor(name, params) for name, params in request["extractors"].items()}
+    clip = Clip(source)
+    try:
+        for stream in sorted({stream for e in extractors.values() for stream in e.reads}):
+            getattr(clip, stream)
+    except Exception as error:
+        return _failure(error), b""
+    results: dict[str, dict[str, Any]] = {}
+    payload = io.BytesIO()
+    for name, extractor in extractors.items():
+        start, began = payload.tell(), time.perf_counter()
+        try:
+            batch = _batch(extractor, clip)
+            with pa.ipc.new_stream(payload, batch.schema) as writer:
+                writer.write_batch(batch)
+            results[name] = {"bytes": payload.tell() - start}
+        except Exception as error:
+            payload.seek(start)
+            payload.truncate()
+            results[name] = _failure(error)
+        results[name]["seconds"] = time.perf_counter() - began
+    return {"results": results}, payload.getvalue()
+
+
+def _extractor(name: str, params: dict[str, Any]) -> base.Extractor:
+    kind = base.load(name)
+    return kind(kind.Params(**params))
+
+
+def _batch(extractor: base.Extractor, clip: Clip) -> pa.RecordBatch:
+    """The measured columns, checked against the extractor's own table: a missing or unknown name is an error."""
+    columns = extractor.measure(clip)
+    declared = [f for f in extractor.table.schema if f.name not in base.ADDED]
+    if columns.keys() != {f.name for f in declared}:
+        wrong = sorted(columns.keys() ^ {f.name for f in declared})
+        raise ValueError(f"{extractor.name} and its table disagree on columns {wrong}")
+    return pa.record_batch([pa.array(columns[f.name], f.type) for f in declared], schema=pa.schema(declared))
+
+
+def _failure(error: Exception) -> dict[str, Any]:
+    if isinstance(error, Quarantined):
+        return {"error_class": error.error_class, "error": str(error)}
+    if isinstance(error, MemoryError):
+        return {"error_class": "out_of_memory", "error": "an allocation failed under the memory limit of one file"}
+    return {"error_class": "measure_error", "error": f"{type(error).__name__}: {error}"}
+
+
+if __name__ == "__main__":
+    main()

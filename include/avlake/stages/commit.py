@@ -1,0 +1,83 @@
+"""Commit: make what a plan carried over and its shards measured the drop's rows, ops.extractions last."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from avlake.errors import FailureBudgetExceeded, WorkError
+from avlake.extractors import base
+from avlake.fragments import Fragment
+from avlake.lake import Lake
+from avlake.pipelines import get_pipeline
+from avlake.settings import Settings
+from avlake.stages import work
+from avlake.stages.work import Plan
+from avlake.tables import BRONZE_FILES, EXTRACTIONS, LABELS, Table
+
+BUDGET_FILES = 5
+BUDGET_SHARE = 0.05
+
+
+@dataclass(frozen=True)
+class CommitReport:
+    changed: bool
+    files: int  # media files of the drop
+    measured: int  # of them, measured without any failure
+    quarantined: int  # files with a failure, unreadable archives included
+    partial: bool  # a limit left files for later
+
+
+def commit(settings: Settings, *, plan: str, run_id: str) -> CommitReport:
+    """Commit one run of one drop; running it again changes nothing.
+
+    Raises:
+        WorkError: when a shard was not measured.
+        StaleRun: when another run has committed the drop since this one was planned; nothing it committed is touched.
+        FailureBudgetExceeded: when too many files failed; what was good is committed.
+    """
+    lake = Lake.open(settings)
+    chosen = Plan.load(lake, plan)
+    fragments = dict(chosen.carried.fragments)
+    for index, shard in enumerate(chosen.shards):
+        done = work.load_result(lake, chosen, shard)
+        if done is None:
+            raise WorkError(f"shard {index} of {len(chosen.shards)} is not measured; run its task again, then this one")
+        for name, found in done[0].fragments.items():
+            fragments[name] = [*fragments.get(name, []), *found]
+    changed = False
+    tables = {e.table.name: e.table for e in base.all_extractors().values()} | {LABELS.name: LABELS}
+    for name in sorted(chosen.versions.keys() & tables.keys()):
+        changed |= _commit(lake, chosen, tables[name], fragments)
+    if EXTRACTIONS.name in chosen.versions:
+        changed |= _commit(lake, chosen, EXTRACTIONS, fragments)
+    return _report(lake, chosen, changed)
+
+
+def _commit(lake: Lake, plan: Plan, table: Table, fragments: dict[str, list[Fragment]]) -> bool:
+    return lake.commit_drop(
+        table, plan.dataset, plan.drop, fragments.get(table.name, ()), expected_version=plan.versions[table.name]
+    )
+
+
+def _report(lake: Lake, plan: Plan, changed: bool) -> CommitReport:
+    dataset = get_pipeline(plan.pipeline).dataset
+    paths = lake.rows(BRONZE_FILES, plan.dataset, plan.drop, ["path"])["path"].to_pylist()
+    media = {path for path in paths if dataset.is_media(path)}
+    done = lake.rows(EXTRACTIONS, plan.dataset, plan.drop, ["path", "extractor", "status", "error_class"]).to_pylist()
+    failed = {r["path"]: f"{r['extractor']}: {r['error_class']}" for r in done if r["status"] == "quarantined"}
+    files = media | failed.keys()  # an unreadable archive counts as one media file
+    if len(failed) > max(BUDGET_FILES, BUDGET_SHARE * len(files)):
+        worst = "; ".join(f"{path} ({why})" for path, why in sorted(failed.items())[:10])
+        more = f"; and {len(failed) - 10} more" if len(failed) > 10 else ""
+        raise FailureBudgetExceeded(
+            f"{len(failed)} of {len(files)} files of {plan.dataset} {plan.drop} failed, more than {BUDGET_FILES} and "
+            f"{BUDGET_SHARE:.0%}: {worst}{more}. The rest is committed; `avlake quarantine` lists them all, "
+            "`avlake quarantine --requeue` measures them again with the next run"
+        )
+    return CommitReport(
+        changed=changed,
+        files=len(media),
+        measured=len(media - failed.keys()) - plan.remaining,
+        quarantined=len(failed),
+        partial=plan.remaining > 0,
+    )

@@ -1,0 +1,183 @@
+"""Curate: rebuild a pipeline's gold tables whole, by SQL, from all silver, labels and thresholds.
+
+A gold table is one file in sql/gold. It reads `layer.table` views of the lake and, beside DuckDB's own SQL,
+`current_files` (where a path is in several drops, the latest), `split_of(subject_id)` and `threshold('name')`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import resources
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+from pydantic import ValidationError
+
+from avlake.errors import RequestError, WorkError
+from avlake.lake import Lake
+from avlake.learn import splits
+from avlake.pipelines import Pipeline, Thresholds, get_pipeline
+from avlake.settings import Settings
+from avlake.tables import THRESHOLDS, Table
+
+ROW_GROUP = 65_536
+
+CURRENT_FILES = """
+CREATE VIEW current_files AS
+SELECT * FROM bronze.files QUALIFY row_number() OVER (PARTITION BY file_id ORDER BY drop_date DESC) = 1
+"""
+
+# The same rule as avlake.learn.splits.split_of, which a test holds it to.
+SPLIT_OF = f"""
+CREATE MACRO split_of(grp) AS CASE
+    WHEN starts_with(grp, '{splits.ANONYMOUS}') THEN '{splits.TRAIN}'
+    WHEN ('0x' || sha256('{{salt}}' || grp)[1:8])::BIGINT / 4294967296 < {splits.TRAIN_SHARE} THEN '{splits.TRAIN}'
+    WHEN ('0x' || sha256('{{salt}}' || grp)[1:8])::BIGINT / 4294967296 < {splits.TRAIN_SHARE + splits.VALIDATION_SHARE}
+        THEN '{splits.VALIDATION}'
+    WHEN grp IS NOT NULL THEN '{splits.TEST}'
+END
+"""
+
+
+@dataclass(frozen=True)
+class CurateReport:
+    changed: bool
+    rows: dict[str, int]  # by gold table
+    kept: dict[str, int]
+
+
+def curate(
+    settings: Settings, *, pipeline: str, run_id: str, thresholds: dict[str, Any] | None = None, who: str = "avlake"
+) -> CurateReport:
+    """Rebuild the pipeline's gold tables, one commit each; equal rows make no commit.
+
+    Raises:
+        RequestError: for a threshold the pipeline does not have, or a lake without its silver tables.
+        WorkError: when a gold table breaks its own checks; the table before it stays.
+    """
+    lake, chosen = Lake.open(settings), get_pipeline(pipeline)
+    values = _thresholds(lake, chosen, thresholds, who=who, run_id=run_id)
+    changed, rows, kept = False, {}, {}
+    for name in chosen.gold:
+        gold = GoldSql.load(name)
+        # The version is read before the silver it protects: of two racing builds, the one that saw less cannot win.
+        version = lake.table_version(gold.table(pa.schema([])))
+        with _connect(lake, chosen, values) as con:
+            try:
+                con.execute(f"CREATE TABLE built AS SELECT * FROM ({gold.query}) ORDER BY {', '.join(gold.key)}")
+            except duckdb.CatalogException as error:
+                reason = str(error).splitlines()[0]
+                raise RequestError(
+                    f"{settings.uri} has nothing to build gold.{name} from: {reason}; run a drop"
+                ) from None
+            rows[f"gold.{name}"], kept[f"gold.{name}"] = gold.check(con)
+            data = con.sql("FROM built")
+            table = gold.table(data.limit(0).to_arrow_table().schema)
+            batches = (pa.Table.from_batches([batch]) for batch in data.to_arrow_reader(ROW_GROUP))
+            changed |= lake.replace_table(table, batches, expected_version=version)
+    return CurateReport(changed, rows, kept)
+
+
+@dataclass(frozen=True)
+class GoldSql:
+    """A file of sql/gold: its query, and what its first lines say of the rows it makes."""
+
+    name: str
+    query: str
+    doc: str
+    key: tuple[str, ...]  # `-- key:` columns that make a row unique
+    group: str | None  # `-- group:` what never spans two splits
+    label: str | None  # `-- label:` what a kept row cannot lack
+    rows: str | None  # `-- rows:` the silver table with as many current rows
+
+    @classmethod
+    def load(cls, name: str) -> GoldSql:
+        text = resources.files("avlake").joinpath(f"sql/gold/{name}.sql").read_text()
+        head = [line.removeprefix("-- ") for line in text.splitlines() if line.startswith("-- ")]
+        facts = dict(line.split(": ", 1) for line in head if line.split(":")[0] in ("key", "group", "label", "rows"))
+        doc = next(line for line in head if line.split(":")[0] not in facts)
+        key = tuple(part.strip() for part in facts["key"].split(","))
+        return cls(name, text, doc, key, facts.get("group"), facts.get("label"), facts.get("rows"))
+
+    def table(self, schema: pa.Schema) -> Table:
+        return Table(f"gold.{self.name}", self.doc, self.key, schema, per_drop=False)
+
+    def check(self, con: duckdb.DuckDBPyConnection) -> tuple[int, int]:
+        """Hold the built table to its promises; returns its rows and how many are kept.
+
+        Raises:
+            WorkError: naming every promise that is broken; the table in the lake stays as it was.
+        """
+        types = {row[0]: row[1] for row in con.execute("DESCRIBE built").fetchall()}
+        floats = [f'"{name}"' for name, kind in types.items() if kind in ("FLOAT", "DOUBLE")]
+        not_finite = " OR ".join(f"NOT isfinite({name})" for name in floats) or "false"
+        key = ", ".join(self.key)
+        promises = {
+            f"two rows share a key ({key})": f"SELECT {key} FROM built GROUP BY ALL HAVING count(*) > 1",
+            "a row is neither kept nor rejected": "SELECT 1 FROM built WHERE kept IS NULL",
+            "a rejected row has no reason": "SELECT 1 FROM built WHERE kept = (reject_reason IS NOT NULL)",
+            "a row is in no split": "SELECT 1 FROM built WHERE split IS NULL",
+            "a measurement is NaN or infinite": f"SELECT 1 FROM built WHERE {not_finite}",
+        }
+        if self.group:
+            promises[f"a {self.group} is in two splits"] = (
+                f"SELECT {self.group} FROM built GROUP BY ALL HAVING count(DISTINCT split) > 1"
+            )
+        if self.label:
+            promises[f"a kept row has no {self.label}"] = f"SELECT 1 FROM built WHERE kept AND {self.label} IS NULL"
+        if self.rows:
+            promises[f"its row count is not that of {self.rows}"] = (
+                f"SELECT 1 WHERE (SELECT count(*) FROM built) != "
+                f"(SELECT count(*) FROM {self.rows} SEMI JOIN current_files USING (dataset, drop_date, file_id))"
+            )
+        broken = [f"{promise} ({n} times)" for promise, query in promises.items() if (n := _count(con, query))]
+        if broken:
+            raise WorkError(f"gold.{self.name} was not replaced: {'; '.join(broken)}")
+        return _count(con, "FROM built"), _count(con, "FROM built WHERE kept")
+
+
+def _count(con: duckdb.DuckDBPyConnection, query: str) -> int:
+    found = con.execute(f"SELECT count(*) FROM ({query})").fetchone()
+    return int(found[0]) if found else 0
+
+
+def _connect(lake: Lake, pipeline: Pipeline, thresholds: Thresholds) -> duckdb.DuckDBPyConnection:
+    """An in-memory DuckDB with the lake's tables as views, and the names that gold SQL may use."""
+    con = duckdb.connect(":memory:")
+    for name in lake.tables():
+        layer, table = name.split(".")
+        if layer == "gold":
+            continue  # gold comes from silver and labels alone
+        con.execute(f'CREATE SCHEMA IF NOT EXISTS "{layer}"')
+        con.register(f"{layer}_{table}", lake.scan(name))
+        con.execute(f'CREATE VIEW "{layer}"."{table}" AS FROM "{layer}_{table}"')
+    values = {name: value for name, value in thresholds.model_dump().items() if isinstance(value, (int, float))}
+    con.execute("SET VARIABLE thresholds = MAP(?::VARCHAR[], ?::DOUBLE[])", [list(values), list(values.values())])
+    con.execute("CREATE MACRO threshold(name) AS map_extract(getvariable('thresholds'), name)[1]")
+    con.execute(SPLIT_OF.format(salt=pipeline.salt))
+    with contextlib.suppress(duckdb.CatalogException):  # a lake that holds no drop yet
+        con.execute(CURRENT_FILES)
+    return con
+
+
+def _thresholds(lake: Lake, pipeline: Pipeline, given: dict[str, Any] | None, *, who: str, run_id: str) -> Thresholds:
+    """The thresholds given, which become the pipeline's latest; else its latest; else the defaults."""
+    recorded = lake.scan(THRESHOLDS.name)
+    latest: dict[str, Any] = {}
+    if recorded is not None:
+        rows = [r for r in recorded.to_table().to_pylist() if r["pipeline"] == pipeline.name]
+        latest = json.loads(max(rows, key=lambda r: r["when"])["values"]) if rows else {}
+    try:
+        chosen = pipeline.thresholds(**(latest if given is None else {**latest, **given}))
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise RequestError(f"thresholds of {pipeline.name}: {wrong}") from None
+    if given is not None and (values := chosen.model_dump(mode="json")) != latest:
+        now = datetime.now(UTC)
+        row = {"pipeline": pipeline.name, "values": json.dumps(values, sort_keys=True), "who": who, "when": now}
+        lake.append(THRESHOLDS, pa.Table.from_pylist([row], schema=THRESHOLDS.schema), once=f"{run_id}/{pipeline.name}")
+    return chosen

@@ -1,0 +1,255 @@
+"""Extract: measure the files of a drop that are not measured yet.
+
+`plan` compares the drop's files with what ops.extractions says is done and cuts the rest into shards; `measure_shard`
+measures one of them, in one Airflow task or one of the command line's threads. The identity of a measurement is
+(sha256 of the bytes, extractor, hash of its version and parameters): equal identity is never measured twice, wherever
+the bytes lie.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from avlake.datasets.base import BronzeFile, Label
+from avlake.errors import Quarantined, RequestError
+from avlake.extractors import base
+from avlake.lake import Lake
+from avlake.media import clip
+from avlake.media.sandbox import Measured, Sandbox
+from avlake.pipelines import Pipeline, get_pipeline
+from avlake.settings import MIB, Settings
+from avlake.stages import carry, work
+from avlake.stages.ingest import archive_failures
+from avlake.stages.work import Item, Output, Plan
+from avlake.tables import BRONZE_FILES, EXTRACTIONS, LABELS, Table
+
+MAX_SHARDS = 200  # more mapped tasks in one run burden Airflow's grid
+FLUSH_BYTES = 64 * MIB
+OPEN_HASH = hashlib.sha256(f"open/{clip.VERSION}".encode()).hexdigest()[:16]
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class PlanReport:
+    plan: str  # its name in the lake
+    shards: int
+    to_measure: int  # files
+    reused: int  # files whose bytes were measured under another path or drop
+    unchanged: int  # files measured already
+    remaining: int  # files that the limit leaves for later
+    names: tuple[str, ...]  # one per shard, for people
+
+
+@dataclass(frozen=True)
+class ShardReport:
+    files: int
+    ok: int
+    quarantined: int
+    seconds: float
+    media_s: float
+    bytes: int
+
+
+def plan(
+    settings: Settings,
+    *,
+    pipeline: str,
+    drop: str,
+    run_id: str,
+    limit: int | None = None,
+    files_per_task: int = 64,
+    params: dict[str, dict[str, Any]] | None = None,
+) -> PlanReport:
+    """Decide what is to be measured; write that, and the rows that stay, beside the lake's tables.
+
+    Raises:
+        RequestError: for a parameter the pipeline does not have, or a drop that was never ingested.
+    """
+    lake, chosen = Lake.open(settings), get_pipeline(pipeline)
+    dataset, extractors = chosen.dataset, chosen.configured(params)
+    # Versions are read before anything they protect, for every table whose rows of this drop might change.
+    known = base.all_extractors().values()
+    versions = {
+        t.name: lake.drop_version(t, dataset.name, drop) for t in (*(e.table for e in known), LABELS, EXTRACTIONS)
+    }
+    files = lake.rows(BRONZE_FILES, dataset.name, drop).to_pylist()
+    if not files:
+        raise RequestError(f"drop {drop} of {dataset.name} is not in {settings.uri}; ingest it first")
+    prior = carry.prior_work(lake, dataset.name, drop)
+    hashes = {"open": OPEN_HASH} | {name: e.params_hash for name, e in extractors.items()}
+
+    media = sorted((f for f in files if dataset.is_media(f["path"])), key=lambda f: f["path"])
+    missing = {f["file_id"]: names for f in media if (names := carry.missing(prior, f, hashes))}
+    copies = carry.find_copies(lake, [f for f in media if f["file_id"] in missing], missing, hashes)
+    for file_id, found in copies.items():
+        missing[file_id] = set() if "open" in found else missing[file_id] - found.keys()
+    to_measure = [f for f in media if missing.get(f["file_id"])]
+    now = to_measure if limit is None else to_measure[:limit]
+    items = [
+        Item(f["file_id"], f["path"], f["sha256"], f["uri"], tuple(sorted(missing[f["file_id"]])))
+        for f in sorted(now, key=lambda f: f["sha256"])  # stored order, so that a shard reads few row groups
+    ]
+    carried, changed = carry.carry(
+        lake,
+        dataset.name,
+        drop,
+        files=files,
+        prior=prior,
+        measured={i.file_id: i.extractors for i in items},
+        copies=copies,
+        failures=archive_failures(lake, dataset.name, drop),
+        labels=_labels(lake, chosen, drop, files),
+        run_id=run_id,
+    )
+    per_task = max(files_per_task, math.ceil(len(items) / MAX_SHARDS))
+    shards = [items[start : start + per_task] for start in range(0, len(items), per_task)]
+    made = Plan(
+        pipeline=pipeline,
+        dataset=dataset.name,
+        drop=drop,
+        run_id=run_id,
+        extractors={name: e.params.model_dump(mode="json") for name, e in extractors.items()},
+        hashes=hashes,
+        versions={name: versions[name] for name in changed},
+        carried=carried,
+        shards=tuple(work.store_shard(lake, dataset.name, drop, shard, hashes) for shard in shards),
+        remaining=len(to_measure) - len(now),
+    )
+    return PlanReport(
+        plan=made.store(lake),
+        shards=len(shards),
+        to_measure=len(items),
+        reused=len(copies),
+        unchanged=len(media) - len(to_measure) - len(copies),
+        remaining=made.remaining,
+        names=tuple(f"{shard[0].path} + {len(shard) - 1}" if len(shard) > 1 else shard[0].path for shard in shards),
+    )
+
+
+def measure_shard(
+    settings: Settings,
+    *,
+    plan: str,
+    shard: int,
+    run_id: str,
+    progress: Progress | None = None,
+) -> ShardReport:
+    """Measure one shard; one that this run or a killed one has measured already is not measured again."""
+    lake = Lake.open(settings)
+    chosen = Plan.load(lake, plan)
+    name = chosen.shards[shard]
+    if done := work.load_result(lake, chosen, name):
+        return ShardReport(**done[1])
+    items, began = work.load_shard(lake, chosen, name), time.perf_counter()
+    rows = _Rows(lake, chosen, run_id)
+    size, media_s, failed = 0, 0.0, set()
+    with Sandbox(settings) as sandbox:
+        for done_files, (item, source) in enumerate(_sources(lake, chosen, items), start=1):
+            size += source.stat().st_size if isinstance(source, Path) else len(source)
+            asked = {name: chosen.extractors[name] for name in item.extractors}
+            try:
+                found = sandbox.measure(source, asked)
+            except Quarantined as error:
+                found = {"open": Measured(None, error, 0.0)}
+            for extractor, measured in found.items():
+                rows.add(item, extractor, measured)
+            media_s += _duration_s(found)
+            failed |= {item.file_id for m in found.values() if m.error}
+            if progress:
+                progress(item.path, done_files, len(items))
+    report = ShardReport(
+        files=len(items),
+        ok=len(items) - len(failed),
+        quarantined=len(failed),
+        seconds=time.perf_counter() - began,
+        media_s=media_s,
+        bytes=size,
+    )
+    work.store_result(lake, chosen, name, rows.finish(), asdict(report))
+    return report
+
+
+class _Rows:
+    """Collects silver and ops rows; writes a fragment when a table's rows grow large, so memory stays bounded."""
+
+    def __init__(self, lake: Lake, plan: Plan, run_id: str) -> None:
+        self._lake, self._plan, self._run_id = lake, plan, run_id
+        self._held: dict[str, list[pa.Table]] = defaultdict(list)
+        self._tables: dict[str, Table] = {EXTRACTIONS.name: EXTRACTIONS}
+        self._output = Output()
+
+    def add(self, item: Item, extractor: str, measured: Measured) -> None:
+        place = {"file_id": item.file_id, "dataset": self._plan.dataset, "drop_date": self._plan.drop}
+        if measured.batch is not None:
+            table = base.load(extractor).table
+            filled = {k: pa.array([v] * measured.batch.num_rows, pa.string()) for k, v in place.items()}
+            columns = {f.name: filled[f.name] if f.name in filled else measured.batch[f.name] for f in table.schema}
+            self._hold(table, pa.table(columns, schema=table.schema))
+        error = measured.error
+        done = place | {
+            "path": item.path,
+            "sha256": item.sha256,
+            "extractor": extractor,
+            "params_hash": self._plan.hashes[extractor],
+            "status": "quarantined" if error else "ok",
+            "error_class": error.error_class if error else None,
+            "error": str(error) if error else None,
+            "seconds": measured.seconds,
+            "run_id": self._run_id,
+        }
+        self._hold(EXTRACTIONS, pa.Table.from_pylist([done], schema=EXTRACTIONS.schema))
+
+    def finish(self) -> Output:
+        for name in list(self._held):
+            self._flush(name)
+        return self._output
+
+    def _hold(self, table: Table, rows: pa.Table) -> None:
+        self._tables[table.name] = table
+        self._held[table.name].append(rows)
+        if sum(part.nbytes for part in self._held[table.name]) > FLUSH_BYTES:
+            self._flush(table.name)
+
+    def _flush(self, name: str) -> None:
+        rows = pa.concat_tables(self._held.pop(name))
+        table, plan = self._tables[name], self._plan
+        self._output.add(table, self._lake.write_fragment(table, plan.dataset, plan.drop, [rows]))
+
+
+def _sources(lake: Lake, plan: Plan, items: list[Item]) -> Iterator[tuple[Item, bytes | Path]]:
+    """Each file to measure and its bytes, or the local path of an object."""
+    inline: dict[str, list[Item]] = defaultdict(list)
+    for item in items:
+        if item.uri is None:
+            inline[item.sha256].append(item)
+    for sha256, content in lake.contents(plan.dataset, plan.drop, inline.keys()):
+        for item in inline[sha256]:
+            yield item, content
+    for item in items:
+        if item.uri is not None:
+            with lake.store.local_copy(item.uri) as path:
+                yield item, path
+
+
+def _labels(lake: Lake, pipeline: Pipeline, drop: str, files: list[carry.Row]) -> Iterator[Label]:
+    """What the drop's own text files say; they are small, and few beside the media."""
+    dataset = pipeline.dataset
+    shas = {f["sha256"] for f in files if dataset.label_files(f["path"])}
+    texts = dict(lake.contents(dataset.name, drop, shas))
+    known = (BronzeFile(f["file_id"], f["path"], f["media_type"], f["sha256"]) for f in files)
+    return dataset.labels(known, texts.__getitem__)
+
+
+def _duration_s(found: dict[str, Measured]) -> float:
+    media = found.get("media")
+    return float(media.batch["duration_s"][0].as_py()) if media and media.batch is not None else 0.0

@@ -1,0 +1,59 @@
+"""An extractor that does what hostile recordings make decoders do."""
+
+import ctypes
+import os
+import time
+
+import numpy as np
+import pyarrow as pa
+
+from avlake.extractors import base
+from avlake.tables import silver
+
+
+class Hostile(base.Extractor):
+    table = silver("hostile", "misbehaviour, for tests", columns={"note": pa.string()})
+    version = 1
+
+    class Params(base.Params):
+        behaviour: str
+
+    def measure(self, clip):
+        note = getattr(self, "_" + self.params.behaviour)()
+        return {"note": np.array([note or ""])} if note != "wrong" else {"unknown": np.array([1])}
+
+    def _hang(self):
+        time.sleep(3600)
+
+    def _segfault(self):
+        ctypes.string_at(0)
+
+    def _exit(self):
+        os._exit(3)
+
+    def _touch_memory(self):
+        # Many small blocks, as a decoder bomb grows; the parent must see it before the machine suffers.
+        keep = [np.ones(1 << 20) for _ in range(150)]
+        time.sleep(0.2)
+        while True:
+            keep.append(np.ones(1 << 20))
+            time.sleep(0.02)
+
+    def _allocate(self):
+        np.ones(1 << 40)
+
+    def _raise(self):
+        raise ZeroDivisionError("planted")
+
+    def _wrong_columns(self):
+        return "wrong"
+
+    def _print(self):
+        print("noise on standard output")
+        os.write(1, b"more noise")
+
+    def _environment(self):
+        return repr(dict(os.environ))
+
+
+EXTRACTOR = Hostile
