@@ -1,0 +1,221 @@
+"""A drop enters a table exactly once: replaced, raced, retried and fenced, on the real log."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from avlake.errors import StaleRun
+from avlake.fragments import Fragment
+from avlake.lake import Lake
+from avlake.storage import open_store
+from avlake.tables import BRONZE_CONTENTS, LABELS, THRESHOLDS, Table, silver
+
+DROP = ("voxforge", "2026-09-01")
+OTHER = ("voxforge", "2026-09-02")
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    return Lake(open_store(str(tmp_path / "lake")))
+
+
+def label_rows(*values: str, drop: tuple[str, str] = DROP) -> pa.Table:
+    rows = [
+        {"file_id": f"f{i}", "dataset": drop[0], "drop_date": drop[1], "name": "gender", "value": v}
+        for i, v in enumerate(values)
+    ]
+    return pa.Table.from_pylist(rows, schema=LABELS.schema)
+
+
+def write(lake: Lake, *values: str, drop: tuple[str, str] = DROP) -> list[Fragment]:
+    return [lake.write_fragment(LABELS, *drop, [label_rows(*values, drop=drop)])]
+
+
+def values(lake: Lake, drop: tuple[str, str] = DROP) -> list[str]:
+    return sorted(lake.rows(LABELS, *drop)["value"].to_pylist())
+
+
+def test_nothing_is_there_before_the_first_commit(lake: Lake) -> None:
+    write(lake, "a")
+    assert values(lake) == []
+    assert lake.drop_version(LABELS, *DROP) == 0
+    assert lake.scan(LABELS.name) is None
+
+
+def test_a_commit_replaces_its_drop_and_no_other(lake: Lake) -> None:
+    assert lake.commit_drop(LABELS, *DROP, write(lake, "a", "b"), expected_version=0)
+    assert lake.commit_drop(LABELS, *OTHER, write(lake, "x", drop=OTHER), expected_version=0)
+    assert lake.commit_drop(LABELS, *DROP, write(lake, "c"), expected_version=1)
+    assert values(lake) == ["c"]
+    assert values(lake, OTHER) == ["x"]
+    assert lake.drop_version(LABELS, *DROP) == 2
+
+
+def test_equal_rows_make_no_commit_whatever_their_order(lake: Lake) -> None:
+    lake.commit_drop(LABELS, *DROP, write(lake, "a", "b"), expected_version=0)
+    before = lake.log_version(LABELS.name)
+    halves = [lake.write_fragment(LABELS, *DROP, [label_rows("a", "b").slice(i, 1)]) for i in (1, 0)]
+    assert not lake.commit_drop(LABELS, *DROP, halves, expected_version=1)
+    assert lake.log_version(LABELS.name) == before
+
+
+def test_one_changed_value_is_a_change(lake: Lake) -> None:
+    lake.commit_drop(LABELS, *DROP, write(lake, "a", "b"), expected_version=0)
+    assert lake.commit_drop(LABELS, *DROP, write(lake, "b", "a"), expected_version=1)
+
+
+def test_an_empty_commit_empties_the_drop(lake: Lake) -> None:
+    lake.commit_drop(LABELS, *DROP, write(lake, "a"), expected_version=0)
+    lake.commit_drop(LABELS, *OTHER, write(lake, "x", drop=OTHER), expected_version=0)
+    assert lake.commit_drop(LABELS, *DROP, [], expected_version=1)
+    assert (values(lake), values(lake, OTHER)) == ([], ["x"])
+
+
+def test_a_stale_run_changes_nothing(lake: Lake) -> None:
+    zombie = write(lake, "zombie")
+    lake.commit_drop(LABELS, *DROP, write(lake, "a"), expected_version=0)
+    with pytest.raises(StaleRun, match="planned"):
+        lake.commit_drop(LABELS, *DROP, zombie, expected_version=0)
+    assert values(lake) == ["a"]
+
+
+def test_the_same_commit_again_is_a_success(lake: Lake) -> None:
+    fragments = write(lake, "a")
+    assert lake.commit_drop(LABELS, *DROP, fragments, expected_version=0)
+    assert lake.commit_drop(LABELS, *DROP, fragments, expected_version=0)
+    assert values(lake) == ["a"]
+    assert lake.drop_version(LABELS, *DROP) == 1
+
+
+def test_a_live_fragment_can_be_part_of_a_later_commit(lake: Lake) -> None:
+    first = write(lake, "a")
+    lake.commit_drop(LABELS, *DROP, first, expected_version=0)
+    assert lake.commit_drop(LABELS, *DROP, [*first, *write(lake, "b")], expected_version=1)
+    assert values(lake) == ["a", "b"]
+
+
+def race(actions: list[Callable[[], bool]]) -> list[object]:
+    gate, outcomes = threading.Barrier(len(actions)), [None] * len(actions)
+
+    def run(index: int) -> None:
+        gate.wait()
+        try:
+            outcomes[index] = actions[index]()
+        except StaleRun as error:
+            outcomes[index] = error
+
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(len(actions))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return outcomes
+
+
+@pytest.mark.parametrize("existing", [False, True])
+def test_of_racing_runs_of_one_drop_exactly_one_wins(lake: Lake, existing: bool) -> None:
+    if existing:
+        lake.commit_drop(LABELS, *DROP, write(lake, "old"), expected_version=0)
+    version = lake.drop_version(LABELS, *DROP)
+    runs = [write(lake, f"run{i}", f"more{i}") for i in range(6)]
+    outcomes = race([lambda r=r: lake.commit_drop(LABELS, *DROP, r, expected_version=version) for r in runs])
+    assert outcomes.count(True) == 1
+    assert sum(isinstance(o, StaleRun) for o in outcomes) == 5
+    winner = outcomes.index(True)
+    assert values(lake) == [f"more{winner}", f"run{winner}"]
+
+
+def test_racing_runs_of_different_drops_all_win(lake: Lake) -> None:
+    drops = [("voxforge", f"2026-10-{day:02}") for day in range(1, 9)]
+    runs = [write(lake, drop[1], drop=drop) for drop in drops]
+    actions = [
+        lambda r=r, d=d: lake.commit_drop(LABELS, *d, r, expected_version=0) for r, d in zip(runs, drops, strict=True)
+    ]
+    assert race(actions) == [True] * 8
+    assert [values(lake, drop) for drop in drops] == [[drop[1]] for drop in drops]
+
+
+def test_readers_see_only_drops_whose_ops_rows_are_committed(lake: Lake) -> None:
+    from avlake.tables import EXTRACTIONS
+
+    for drop in (DROP, OTHER):
+        lake.commit_drop(LABELS, *drop, write(lake, drop[1], drop=drop), expected_version=0)
+    ops = pa.Table.from_pylist([{"dataset": DROP[0], "drop_date": DROP[1], "file_id": "f"}], schema=EXTRACTIONS.schema)
+    lake.commit_drop(EXTRACTIONS, *DROP, [lake.write_fragment(EXTRACTIONS, *DROP, [ops])], expected_version=0)
+    scanned = lake.scan(LABELS.name)
+    assert scanned is not None and scanned.to_table()["value"].to_pylist() == [DROP[1]]
+
+
+def test_a_table_may_gain_a_column(lake: Lake) -> None:
+    def grown(*extra: str) -> Table:
+        return silver("loudness", "", columns={name: pa.float32() for name in ("lufs", *extra)})
+
+    def row(drop: tuple[str, str], **features: float) -> pa.Table:
+        return pa.table({"file_id": ["f"], "dataset": [drop[0]], "drop_date": [drop[1]], **{k: [v] for k, v in features.items()}})
+
+    old, new = grown(), grown("range_lu")
+    lake.commit_drop(old, *DROP, [lake.write_fragment(old, *DROP, [row(DROP, lufs=1.0)])], expected_version=0)
+    fragments = [lake.write_fragment(new, *OTHER, [row(OTHER, lufs=2.0, range_lu=3.0)])]
+    lake.commit_drop(new, *OTHER, fragments, expected_version=0)
+    assert lake.rows(new, *DROP, ["lufs", "range_lu"]).to_pylist() == [{"lufs": 1.0, "range_lu": None}]
+    assert lake.rows(new, *OTHER, ["lufs", "range_lu"]).to_pylist() == [{"lufs": 2.0, "range_lu": 3.0}]
+
+
+def test_commits_carry_statistics_for_file_skipping(lake: Lake) -> None:
+    import json
+
+    (fragment,) = write(lake, "a", "b", "c")
+    assert json.loads(fragment.stats) == {
+        "numRecords": 3,
+        "minValues": {"file_id": "f0", "name": "gender"},
+        "maxValues": {"file_id": "f2", "name": "gender"},
+    }
+
+
+def test_contents_come_back_whole_and_only_those_asked_for(lake: Lake) -> None:
+    def batch(*pairs: tuple[str, bytes]) -> pa.Table:
+        rows = [{"sha256": s, "content": c, "dataset": DROP[0], "drop_date": DROP[1]} for s, c in pairs]
+        return pa.Table.from_pylist(rows, schema=BRONZE_CONTENTS.schema)
+
+    batches = [batch(("a", b"1"), ("b", b"\x00" * 1000)), batch(("c", b"3"))]
+    lake.commit_drop(BRONZE_CONTENTS, *DROP, [lake.write_fragment(BRONZE_CONTENTS, *DROP, batches)], expected_version=0)
+    assert dict(lake.contents(*DROP, {"b", "c", "unknown"})) == {"b": b"\x00" * 1000, "c": b"3"}
+    assert dict(lake.contents(*OTHER, {"b"})) == {}
+
+
+def test_an_append_happens_once(lake: Lake) -> None:
+    rows = pa.Table.from_pylist([{"pipeline": "p", "values": "{}"}], schema=THRESHOLDS.schema)
+    assert lake.append(THRESHOLDS, rows, once="run1")
+    assert not lake.append(THRESHOLDS, rows, once="run1")
+    assert lake.append(THRESHOLDS, rows, once="run2")
+    scanned = lake.scan(THRESHOLDS.name)
+    assert scanned is not None and scanned.count_rows() == 2
+
+
+def test_a_whole_table_is_replaced_with_its_schema(lake: Lake) -> None:
+    def gold(**columns: pa.DataType) -> Table:
+        return Table("gold.things", "", ("a",), pa.schema(list(columns.items())), per_drop=False)
+
+    first, second = gold(a=pa.string(), b=pa.int64()), gold(a=pa.string(), c=pa.float32())
+    assert lake.replace_table(first, [pa.table({"a": ["x"], "b": [1]})], expected_version=0)
+    assert lake.replace_table(second, [pa.table({"a": ["y"], "c": [0.5]})], expected_version=1)
+    scanned = lake.scan("gold.things")
+    assert scanned is not None and scanned.to_table().to_pylist() == [{"a": "y", "c": 0.5}]
+    with pytest.raises(StaleRun):
+        lake.replace_table(second, [pa.table({"a": ["z"], "c": [0.5]})], expected_version=1)
+
+
+def test_maintenance_compacts_and_spares_young_fragments(lake: Lake) -> None:
+    for i in range(3):
+        fragments = [f for v in ("a", "b", "c") for f in write(lake, v + str(i))]
+        lake.commit_drop(LABELS, *DROP, fragments, expected_version=i)
+    running = write(lake, "not committed yet")
+    lake.maintain()
+    assert values(lake) == ["a2", "b2", "c2"]
+    assert lake.commit_drop(LABELS, *DROP, running, expected_version=3)
+    assert values(lake) == ["not committed yet"]
