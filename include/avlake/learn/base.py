@@ -1,0 +1,96 @@
+"""What a learner is: it reads one gold table by SQL and leaves scores and files behind.
+
+A pipeline names a module (`Pipeline.learner`) that has a module-level `LEARNER`; stages train, evaluate, predict and report
+know nothing more of it than what stands here.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from avlake.learn.drift import Drift
+from avlake.learn.metrics import Score
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+Progress = Callable[[str, int, int], None]  # (what, done, total)
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """The progress of who does not care."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The extractor whose numbers a model was trained on; a model sees nothing measured otherwise."""
+
+    extractor: str
+    params: dict[str, Any]
+    params_hash: str
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training leaves: the chosen model's name, every score, and the files of its folder (no pickle)."""
+
+    model: str
+    settings: dict[str, Any]
+    scores: list[Score]
+    files: dict[str, bytes]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model says of one file: a label, its probability, and from how many windows."""
+
+    label: str
+    probability: float
+    windows: int
+
+
+class Model(Protocol):
+    """A saved model, loaded."""
+
+    measured: Measured
+    drops: tuple[str, ...]  # dataset/drop_date of those it was trained on
+
+    def answer(self, measured: pa.RecordBatch) -> Answer:
+        """Judge one file from its measurements.
+
+        Raises:
+            Quarantined: if no window of it can be judged.
+        """
+        ...
+
+    def score(self, con: duckdb.DuckDBPyConnection, dataset: str, drop: str | None) -> list[Score]:
+        """Every metric on the labelled rows of one drop, or of all."""
+        ...
+
+    def drift(self, con: duckdb.DuckDBPyConnection) -> list[Drift]:
+        """Each drop in the warehouse against what the model was trained on."""
+        ...
+
+
+class Learner(Protocol):
+    """One pipeline's way of learning."""
+
+    table: str  # the gold table it reads
+    extractor: str
+
+    def identity(self) -> dict[str, Any]:
+        """Code version and parameters: with the table's content they decide whether a training would change anything."""
+        ...
+
+    def train(self, con: duckdb.DuckDBPyConnection, measured: Measured, progress: Progress) -> Trained: ...
+
+    def load(self, files: Mapping[str, bytes]) -> Model: ...
+
+
+def learner_of(module: str) -> Learner:
+    """The learner of a pipeline's `learner` module path."""
+    return importlib.import_module(module).LEARNER  # type: ignore[no-any-return]

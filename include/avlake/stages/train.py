@@ -1,0 +1,157 @@
+"""Train: fit a pipeline's learner on gold, by SQL over the warehouse, once per (gold content, code, parameters)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from avlake import warehouse
+from avlake.errors import WorkError
+from avlake.extractors import base as extractors
+from avlake.lake import Lake
+from avlake.learn import artifacts
+from avlake.learn.artifacts import Chosen
+from avlake.learn.base import Learner, Measured, Model, Progress, Trained, learner_of, silent
+from avlake.learn.frame import content_hash
+from avlake.pipelines import get_pipeline
+from avlake.settings import Settings
+from avlake.storage import Store
+from avlake.tables import MODEL_RUNS
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+@dataclass(frozen=True)
+class TrainReport:
+    """What a training did; `metrics` are the headline figures, held-out speakers only."""
+
+    changed: bool
+    run_id: str  # of the training that made the model in charge
+    model: str
+    model_uri: str
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+def train(settings: Settings, *, pipeline: str, run_id: str, progress: Progress | None = None) -> TrainReport:
+    """Compare, choose, fit, save; does nothing where gold, code and parameters are those of the model in charge.
+
+    The files come first, then the rows of gold.model_runs, then `chosen.json`: killed at any point and run again, it ends in
+    the same state.
+
+    Raises:
+        RequestError: for an unknown pipeline or an unpublished warehouse.
+        WorkError: where gold holds too little to learn from.
+    """
+    learner = learner_of(get_pipeline(pipeline).learner)
+    lake = Lake.open(settings)
+    con = warehouse.connect(settings)
+    try:
+        measured = measured_by(con, lake.store, learner)
+        gold_version = content_hash(con, learner.table)
+        key = _key(pipeline, learner, measured, gold_version)
+        before = artifacts.find_chosen(lake.store, pipeline)
+        if before is not None and before.key == key:
+            return _report(lake.store, before, changed=False)
+        drift = _drift_since(con, lake.store, learner, before)
+        trained = learner.train(con, measured, progress or silent)
+    finally:
+        con.close()
+    folder = artifacts.model_folder(pipeline, run_id)
+    artifacts.write_files(lake.store, folder, trained.files | {"drift.json": artifacts.to_json(drift)})
+    rows = _model_runs(trained, pipeline, run_id, gold_version, lake.store.uri_of(folder))
+    lake.append(MODEL_RUNS, rows, once=f"{pipeline}/{run_id}")
+    chosen = Chosen(run_id, key, trained.model, gold_version, folder)
+    artifacts.choose(lake.store, pipeline, chosen)
+    return _report(lake.store, chosen, changed=True)
+
+
+def measured_by(con: duckdb.DuckDBPyConnection, store: Store, learner: Learner) -> Measured:
+    """With which parameters the rows of gold were measured: a model must see new files through the same.
+
+    Raises:
+        WorkError: if they were measured in different ways, or in a way this installation does not know.
+    """
+    name = learner.extractor
+    found = con.execute(
+        f"""SELECT DISTINCT params_hash FROM ops.extractions
+        WHERE extractor = ? AND status = 'ok' AND file_id IN (SELECT file_id FROM {learner.table}) ORDER BY ALL""",
+        [name],
+    ).fetchall()
+    if len(found) > 1:
+        raise WorkError(f"{learner.table} mixes {len(found)} versions or parameters of {name}: run all drops again with one")
+    kind = extractors.load(name)
+    default = kind()
+    if not found or found[0][0] == default.params_hash:
+        return Measured(name, default.params.model_dump(mode="json"), default.params_hash)
+    params_hash = found[0][0]
+    recorded = f"params/{name}/{params_hash}.json"
+    if store.exists(recorded):
+        params = json.loads(store.read(recorded))
+        if kind(kind.Params(**params)).params_hash == params_hash:
+            return Measured(name, params, params_hash)
+    raise WorkError(f"{learner.table} was measured by another version of {name} ({params_hash}): run its drops again")
+
+
+def load_model(store: Store, pipeline: str) -> tuple[Chosen, Model]:
+    """The model in charge of a pipeline, checked against the extractors of this installation.
+
+    Raises:
+        RequestError: if nothing has been trained.
+        WorkError: if its files are damaged or untrusted, or it expects another version of its extractor.
+    """
+    chosen = artifacts.get_chosen(store, pipeline)
+    model = learner_of(get_pipeline(pipeline).learner).load(artifacts.read_files(store, chosen.folder))
+    kind = extractors.load(model.measured.extractor)
+    here = kind(kind.Params(**model.measured.params)).params_hash
+    if here != model.measured.params_hash:
+        raise WorkError(
+            f"the model of {pipeline} learned from {model.measured.extractor} {model.measured.params_hash}, here it is {here}: "
+            f"run its drops and `avlake train {pipeline}` again"
+        )
+    return chosen, model
+
+
+def _key(pipeline: str, learner: Learner, measured: Measured, gold_version: str) -> str:
+    identity = [pipeline, learner.identity(), measured.params_hash, gold_version]
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+
+def _drift_since(
+    con: duckdb.DuckDBPyConnection, store: Store, learner: Learner, before: Chosen | None
+) -> list[dict[str, Any]]:
+    """How the drops that have come since look to the model trained without them; empty for a first or an unreadable one."""
+    if before is None:
+        return []
+    try:
+        model = learner.load(artifacts.read_files(store, before.folder))
+        return [asdict(d) for d in model.drift(con) if d.drop not in model.drops]
+    except (WorkError, KeyError):  # an older model's files or features: no reason not to train a new one
+        return []
+
+
+def _model_runs(trained: Trained, pipeline: str, run_id: str, gold_version: str, uri: str) -> pa.Table:
+    now = datetime.now(UTC)
+    same = {"run_id": run_id, "pipeline": pipeline, "gold_version": gold_version, "artifact_uri": uri, "created_at": now}
+    settings = json.dumps(trained.settings, sort_keys=True)
+    rows = [{**asdict(s), **same, "params": settings if s.model == trained.model else None} for s in trained.scores]
+    return pa.Table.from_pylist(rows, schema=MODEL_RUNS.schema)
+
+
+def _report(store: Store, chosen: Chosen, *, changed: bool) -> TrainReport:
+    table = json.loads(store.read(f"{chosen.folder}/metrics.json"))
+    metrics = headline(table, chosen.model)
+    return TrainReport(changed, chosen.run_id, chosen.model, store.uri_of(chosen.folder), metrics)
+
+
+def headline(table: Sequence[dict[str, Any]], model: str) -> dict[str, float]:
+    """The chosen model's balanced accuracy and ROC-AUC per window, file and speaker, on held-out speakers."""
+    held_out = {s["metric"]: s["value"] for s in table if s["model"] == model and s["split"] in ("cv", "test")}
+    wanted = [f"{level}_{metric}" for metric in ("balanced_accuracy", "roc_auc") for level in ("window", "file", "speaker")]
+    return {name: held_out[name] for name in wanted if name in held_out}
