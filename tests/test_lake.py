@@ -156,7 +156,9 @@ def test_a_table_may_gain_a_column(lake: Lake) -> None:
         return silver("loudness", "", columns={name: pa.float32() for name in ("lufs", *extra)})
 
     def row(drop: tuple[str, str], **features: float) -> pa.Table:
-        return pa.table({"file_id": ["f"], "dataset": [drop[0]], "drop_date": [drop[1]], **{k: [v] for k, v in features.items()}})
+        return pa.table(
+            {"file_id": ["f"], "dataset": [drop[0]], "drop_date": [drop[1]], **{k: [v] for k, v in features.items()}}
+        )
 
     old, new = grown(), grown("range_lu")
     lake.commit_drop(old, *DROP, [lake.write_fragment(old, *DROP, [row(DROP, lufs=1.0)])], expected_version=0)

@@ -38,7 +38,7 @@ class Settings(BaseSettings):
     warehouse_max_rows: int = Field(50_000_000, ge=1, description="larger tables stay out of the warehouse")
 
     file_timeout_s: float = Field(120.0, gt=0, description="time to open and measure one file")
-    file_memory_mb: int = Field(4096, ge=1536, description="memory to open and measure one file")
+    file_memory_mb: int = Field(4096, ge=512, description="memory to open and measure one file")
 
     download_concurrency: int = Field(5, ge=1, le=32)
     download_max_mb: int = Field(4096, ge=1, description="largest single download")

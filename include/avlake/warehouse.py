@@ -43,6 +43,14 @@ def is_motherduck(settings: Settings) -> bool:
     return settings.warehouse.startswith("md:")
 
 
+def tables(con: duckdb.DuckDBPyConnection) -> list[str]:
+    """Names of the warehouse's tables, `layer.table`, sorted."""
+    found = con.execute(
+        "SELECT schema_name || '.' || table_name FROM duckdb_tables() WHERE schema_name != 'main'"
+    ).fetchall()
+    return sorted(str(row[0]) for row in found)
+
+
 def state(settings: Settings) -> str | None:
     """What the warehouse shows, as `publish` was told; None before the first publication."""
     try:

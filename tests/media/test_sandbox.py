@@ -33,7 +33,7 @@ def tone(seconds: float = 1.0, rate: int = 16_000) -> bytes:
 def sandbox(monkeypatch: pytest.MonkeyPatch) -> Sandbox:
     """A sandbox whose child also finds the extractors in tests/media/hostile."""
     monkeypatch.setenv("PYTHONPATH", str(HOSTILE))
-    with Sandbox(Settings(file_timeout_s=8, file_memory_mb=2048)) as opened:
+    with Sandbox(Settings(file_timeout_s=8, file_memory_mb=700)) as opened:
         yield opened
 
 

@@ -21,6 +21,7 @@ from avlake.media.clip import Clip
 from avlake.media.sandbox import HEADER
 
 PR_SET_PDEATHSIG = 1
+RESERVED_BYTES = 2 << 30  # address space that libraries reserve and never touch
 
 
 def main() -> None:
@@ -40,7 +41,8 @@ def _isolate(memory_bytes: int) -> tuple[IO[bytes], IO[bytes]]:
     """Limit this process, tie it to its parent's life, and keep library prints out of the reply pipe."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    # A single huge allocation fails at once, here; slow growth is seen by the parent, which watches resident memory.
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes + RESERVED_BYTES,) * 2)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)

@@ -33,11 +33,10 @@ class Hostile(base.Extractor):
 
     def _touch_memory(self):
         # Many small blocks, as a decoder bomb grows; the parent must see it before the machine suffers.
-        keep = [np.ones(1 << 20) for _ in range(150)]
-        time.sleep(0.2)
+        keep = []
         while True:
             keep.append(np.ones(1 << 20))
-            time.sleep(0.02)
+            time.sleep(0.01)
 
     def _allocate(self):
         np.ones(1 << 40)

@@ -1,0 +1,73 @@
+"""What a newcomer asks first: the pipelines, what the lake holds, and the next step."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from avlake.lake import Lake
+from avlake.pipelines import PIPELINES
+from avlake.settings import Settings
+from avlake.stages.curate import GoldSql
+from avlake.tables import CORE
+
+TABLE_COLUMNS = ("table", "rows", "drops", "what")
+MODEL_COLUMNS = ("pipeline", "run_id", "chosen", "uri")
+
+
+def text(settings: Settings) -> str:
+    """The answer to `avlake` alone."""
+    lake = Lake.open(settings)
+    lines = ["Pipelines"]
+    lines += [f"  {p.name:18} {p.dataset.name:10} {p.doc}" for p in PIPELINES.values()]
+    lines += ["", f"Lake  {settings.uri}"]
+    lines += [f"  {name:24} {rows:>10} rows  {drops:>4} drops" for name, rows, drops, _ in tables(lake)] or ["  empty"]
+    lines += ["", f"Next  {_next_step(lake)}"]
+    return "\n".join(lines)
+
+
+def tables(lake: Lake) -> list[tuple[str, int, int, str]]:
+    """Every table that exists: name, rows, drops, what a row is."""
+    found = []
+    for name in lake.tables():
+        data = lake.scan(name)
+        found.append((name, data.count_rows() if data else 0, len(lake.drops(name)), _doc(name)))
+    return found
+
+
+def models(lake: Lake) -> list[tuple[str, str, bool, str]]:
+    """Every trained model: pipeline, run, whether it is the one that predicts, where it lies; newest first."""
+    found = []
+    for name in lake.store.list("models"):
+        parts = name.split("/")
+        if len(parts) == 4 and parts[-1] == "metrics.json":
+            _, pipeline, run_id, _ = parts
+            chosen = _chosen(lake, pipeline).get("run_id") == run_id
+            found.append((pipeline, run_id, chosen, lake.store.uri_of(name.rpartition("/")[0])))
+    return sorted(found, key=lambda row: (row[0], row[1]), reverse=True)
+
+
+def _chosen(lake: Lake, pipeline: str) -> dict[str, Any]:
+    name = f"models/{pipeline}/chosen.json"
+    return dict(json.loads(lake.store.read(name))) if lake.store.exists(name) else {}
+
+
+def _next_step(lake: Lake) -> str:
+    for pipeline in PIPELINES.values():
+        if not any(dataset == pipeline.dataset.name for dataset, _ in lake.drops()):
+            return f"avlake run {pipeline.name} --source FOLDER   # drops lie in FOLDER/{pipeline.dataset.name}/YYYY-MM-DD/"
+        if not _chosen(lake, pipeline.name):
+            return f"avlake train {pipeline.name}"
+    return 'avlake sql "SELECT * FROM gold.model_runs ORDER BY created_at DESC LIMIT 20"'
+
+
+def _doc(name: str) -> str:
+    layer, table = name.split(".")
+    if name in CORE:
+        return CORE[name].doc
+    if layer == "gold":
+        return GoldSql.load(table).doc
+    from avlake.extractors import base
+
+    known = base.all_extractors()
+    return known[table].table.doc if table in known else ""

@@ -1,0 +1,173 @@
+"""A pipeline without Airflow: every drop through gold, then the model and its report, on this machine's cores."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from avlake.datasets.base import Source
+from avlake.errors import RequestError, UnknownDrop, WorkError
+from avlake.pipelines import Pipeline, get_pipeline
+from avlake.settings import Settings
+from avlake.stages.commit import CommitReport, commit
+from avlake.stages.curate import CurateReport, curate
+from avlake.stages.extract import measure_shard, plan
+from avlake.stages.ingest import ingest
+from avlake.stages.publish import publish
+
+Say = Callable[[str], None]
+Progress = Callable[[str, int, int], None]
+
+
+def new_run_id(prefix: str = "cli") -> str:
+    """Unique, and sorted by time: `cli-20260901T120000-1f2e3d`."""
+    return f"{prefix}-{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+
+
+@dataclass(frozen=True)
+class RunReport:
+    run_id: str
+    drops: dict[str, CommitReport]
+    gold: CurateReport
+    report_uri: str | None
+    trained: bool
+
+
+def choose_drops(pipeline: Pipeline, source: str, drop: str | None, settings: Settings) -> list[str]:
+    """The drops a run is about: the one asked for, else all there are.
+
+    Raises:
+        UnknownDrop: listing the dates that exist.
+    """
+    opened: Source = pipeline.dataset.open_source(source, settings)
+    found = opened.drops()
+    if not found or (drop is not None and drop not in found):
+        raise UnknownDrop(pipeline.dataset.name, drop, source, found)
+    return found if drop is None else [drop]
+
+
+def run(
+    settings: Settings,
+    *,
+    pipeline: str,
+    source: str | None = None,
+    drop: str | None = None,
+    limit: int | None = None,
+    params: dict[str, dict[str, Any]] | None = None,
+    thresholds: dict[str, Any] | None = None,
+    train: bool = True,
+    say: Say = lambda line: None,
+    progress: Progress | None = None,
+) -> RunReport:
+    """Take every drop of a source (or one) from landing to gold, then train and report.
+
+    A drop that breaks the failure budget does not keep the others from gold; the run fails at its end.
+    """
+    chosen, run_id = get_pipeline(pipeline), new_run_id()
+    where = source or settings.landing
+    if not where:
+        raise RequestError("no source: give --source FOLDER|URI, or set AVLAKE_LANDING")
+    drops = choose_drops(chosen, where, drop, settings)
+    done: dict[str, CommitReport] = {}
+    broken: list[str] = []
+    for date in drops:
+        try:
+            done[date] = _run_drop(settings, chosen, where, date, run_id, limit, params, say, progress)
+        except WorkError as error:
+            broken.append(str(error))
+            say(f"{date}  {error}")
+    gold = curate(settings, pipeline=pipeline, run_id=run_id, thresholds=thresholds)
+    for name, rows in gold.rows.items():
+        say(f"gold  {name}: {rows} rows, {gold.kept[name]} kept" + ("" if gold.changed else "; nothing changed"))
+    report_uri, trained = None, False
+    shown = publish(settings, run_id=run_id)
+    if train and not broken:
+        report_uri, trained = _train(settings, pipeline, run_id, say, progress)
+        shown = publish(settings, run_id=run_id)
+    say(f"warehouse  {shown.warehouse}" + ("" if shown.changed else "; nothing changed"))
+    if shown.left_out:
+        say(f"warehouse  left out, more than {settings.warehouse_max_rows} rows: {', '.join(shown.left_out)}")
+    if broken:
+        raise WorkError(f"{len(broken)} of {len(drops)} drops failed: " + " | ".join(broken))
+    return RunReport(run_id, done, gold, report_uri, trained)
+
+
+def _run_drop(
+    settings: Settings,
+    pipeline: Pipeline,
+    source: str,
+    drop: str,
+    run_id: str,
+    limit: int | None,
+    params: dict[str, dict[str, Any]] | None,
+    say: Say,
+    progress: Progress | None,
+) -> CommitReport:
+    got = ingest(settings, dataset=pipeline.dataset.name, source=source, drop=drop, run_id=run_id, progress=progress)
+    say(f"{drop}  ingest: {got.files} files, {got.archives} archives" + ("" if got.changed else "; nothing new"))
+    made = plan(
+        settings,
+        pipeline=pipeline.name,
+        drop=drop,
+        run_id=f"{run_id}/{drop}",
+        limit=limit,
+        params=params,
+        files_per_task=CLI_FILES_PER_SHARD,
+    )
+    if made.to_measure == 0:
+        say(f"{drop}  extract: nothing to do, {made.unchanged + made.reused} files are measured already")
+    else:
+        _measure(settings, made.plan, made.shards, made.to_measure, run_id, progress)
+    report = commit(settings, plan=made.plan, run_id=run_id)
+    say(
+        f"{drop}  silver: {report.files} media files, {report.quarantined} quarantined"
+        + (f", {made.remaining} left for later: the drop is partial" if report.partial else "")
+        + ("" if report.changed else "; nothing changed")
+    )
+    return report
+
+
+CLI_FILES_PER_SHARD = 16  # small, so that the cores finish together
+
+
+def _measure(settings: Settings, plan: str, shards: int, files: int, run_id: str, progress: Progress | None) -> None:
+    """Measure shards side by side, each in a child process of its own; the threads only wait for them."""
+    counted, done = threading.Lock(), 0
+
+    def one_more(path: str, _done: int, _total: int) -> None:
+        nonlocal done
+        with counted:
+            done += 1
+            if progress:
+                progress(f"measure {path}", done, files)
+
+    with ThreadPoolExecutor(settings.jobs) as pool:
+        waiting = [
+            pool.submit(measure_shard, settings, plan=plan, shard=i, run_id=run_id, progress=one_more)
+            for i in range(shards)
+        ]
+        try:
+            for future in waiting:
+                future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _train(
+    settings: Settings, pipeline: str, run_id: str, say: Say, progress: Progress | None
+) -> tuple[str | None, bool]:
+    from avlake.stages.report import report  # scikit-learn and matplotlib, only where something is trained
+    from avlake.stages.train import train
+
+    trained = train(settings, pipeline=pipeline, run_id=run_id, progress=progress)
+    say(f"model  {trained.model_uri}" + ("" if trained.changed else "; gold is unchanged, nothing to train"))
+    publish(settings, run_id=run_id)
+    uri = report(settings, pipeline=pipeline, run_id=run_id)
+    say(f"report  {uri}")
+    return uri, trained.changed
