@@ -1,1 +1,1 @@
-"""The only package that imports Airflow."""
+"""Airflow: assets, Params, tasks, and the local Airflow that `make run` starts."""

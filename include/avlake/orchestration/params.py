@@ -1,0 +1,80 @@
+"""Airflow's trigger form, generated from pydantic models: titles, descriptions, ranges and defaults are written once.
+
+A Dag's Params are flat, so an extractor's options are named `<extractor>.<option>`; each extractor is a section of the
+form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from airflow.sdk import Param
+from pydantic import BaseModel, ConfigDict, Field
+
+from avlake.extractors import base
+from avlake.pipelines import get_pipeline
+
+
+class DropRun(BaseModel):
+    """What a run over one drop may be told."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    source: str | None = Field(None, title="Source", description="landing folder, object-store prefix or http index")
+    drop: str | None = Field(
+        None,
+        title="Drop",
+        description="the drop's date, where the run has no partition key",
+        json_schema_extra={"format": "date"},
+    )
+    limit: int | None = Field(None, ge=0, title="Limit", description="measure at most so many new files")
+    max_archives: int | None = Field(None, ge=1, title="Most archives", description="take at most so many archives")
+    files_per_task: int = Field(64, ge=1, le=10_000, title="Files per task", description="1 makes a task of each file")
+
+
+def drop_params(pipeline: str) -> dict[str, Param]:
+    """The form of a pipeline's drop Dag: `DropRun` and the options of its extractors."""
+    made = params_of(DropRun)
+    for name in get_pipeline(pipeline).extractors:
+        made |= params_of(base.load(name).Params, prefix=f"{name}.", section=name)
+    return made
+
+
+def gold_params(pipeline: str) -> dict[str, Param]:
+    """The form of a pipeline's gold Dag: its thresholds."""
+    return params_of(get_pipeline(pipeline).thresholds)
+
+
+def params_of(model: type[BaseModel], *, prefix: str = "", section: str | None = None) -> dict[str, Param]:
+    """One Param per field of a model."""
+    schema = model.model_json_schema()
+    shown = {"section": section} if section else {}
+    return {
+        f"{prefix}{name}": Param(field.get("default"), schema={**_flat(field, schema.get("$defs", {})), **shown})
+        for name, field in schema["properties"].items()
+    }
+
+
+def extractor_params(pipeline: str, params: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The options of each extractor, out of a run's flat Params."""
+    return {
+        extractor: {
+            name.removeprefix(f"{extractor}."): value
+            for name, value in params.items()
+            if name.startswith(f"{extractor}.")
+        }
+        for extractor in get_pipeline(pipeline).extractors
+    }
+
+
+def _flat(field: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    """A field's JSON schema as Airflow's form understands it: no references, `anyOf` with null as a list of types."""
+    if "$ref" in field:
+        field = {**definitions[field["$ref"].rpartition("/")[2]], **{k: v for k, v in field.items() if k != "$ref"}}
+    flat = {k: v for k, v in field.items() if k not in ("anyOf", "default")}
+    if kinds := field.get("anyOf"):
+        for kind in kinds:
+            flat |= {k: v for k, v in kind.items() if k != "type"}
+        flat["type"] = [kind["type"] for kind in kinds]
+    return flat
