@@ -55,7 +55,7 @@ def _chosen(lake: Lake, pipeline: str) -> dict[str, Any]:
 def _next_step(lake: Lake) -> str:
     for pipeline in PIPELINES.values():
         if not any(dataset == pipeline.dataset.name for dataset, _ in lake.drops()):
-            return f"avlake run {pipeline.name} --source FOLDER   # drops lie in FOLDER/{pipeline.dataset.name}/YYYY-MM-DD/"
+            return f"avlake run {pipeline.name} --source FOLDER  # with FOLDER/{pipeline.dataset.name}/YYYY-MM-DD/..."
         if not _chosen(lake, pipeline.name):
             return f"avlake train {pipeline.name}"
     return 'avlake sql "SELECT * FROM gold.model_runs ORDER BY created_at DESC LIMIT 20"'

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
+from typing import Any
 
 from avlake.errors import FailureBudgetExceeded, WorkError
 from avlake.extractors import base
@@ -11,11 +13,20 @@ from avlake.lake import Lake
 from avlake.pipelines import get_pipeline
 from avlake.settings import Settings
 from avlake.stages import work
+from avlake.stages.record import record
 from avlake.stages.work import Plan
 from avlake.tables import BRONZE_FILES, EXTRACTIONS, LABELS, Table
 
 BUDGET_FILES = 5
 BUDGET_SHARE = 0.05
+# Columns of ops.runs, and what they add up from the shards' reports.
+EXTRACT_FACTS = {
+    "seconds": "seconds",
+    "files": "files",
+    "bytes": "bytes",
+    "media_s": "media_s",
+    "errors": "quarantined",
+}
 
 
 @dataclass(frozen=True)
@@ -35,13 +46,14 @@ def commit(settings: Settings, *, plan: str, run_id: str) -> CommitReport:
         StaleRun: when another run has committed the drop since this one was planned; nothing it committed is touched.
         FailureBudgetExceeded: when too many files failed; what was good is committed.
     """
-    lake = Lake.open(settings)
+    began, lake = time.perf_counter(), Lake.open(settings)
     chosen = Plan.load(lake, plan)
-    fragments = dict(chosen.carried.fragments)
+    fragments, shards = dict(chosen.carried.fragments), []
     for index, shard in enumerate(chosen.shards):
         done = work.load_result(lake, chosen, shard)
         if done is None:
             raise WorkError(f"shard {index} of {len(chosen.shards)} is not measured; run its task again, then this one")
+        shards.append(done[1])
         for name, found in done[0].fragments.items():
             fragments[name] = [*fragments.get(name, []), *found]
     changed = False
@@ -50,6 +62,12 @@ def commit(settings: Settings, *, plan: str, run_id: str) -> CommitReport:
         changed |= _commit(lake, chosen, tables[name], fragments)
     if EXTRACTIONS.name in chosen.versions:
         changed |= _commit(lake, chosen, EXTRACTIONS, fragments)
+    facts: dict[str, Any] = {"pipeline": chosen.pipeline, "dataset": chosen.dataset, "drop_date": chosen.drop, "run_id": run_id}
+    facts["partial"] = chosen.remaining > 0
+    if shards:
+        spent = {column: sum(s[name] for s in shards) for column, name in EXTRACT_FACTS.items()}
+        record(lake, stage="extract", **spent, **facts)
+    record(lake, stage="commit", seconds=time.perf_counter() - began, **facts)
     return _report(lake, chosen, changed)
 
 

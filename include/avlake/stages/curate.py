@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
@@ -22,6 +23,7 @@ from avlake.lake import Lake
 from avlake.learn import splits
 from avlake.pipelines import Pipeline, Thresholds, get_pipeline
 from avlake.settings import Settings
+from avlake.stages.record import record
 from avlake.tables import THRESHOLDS, Table
 
 ROW_GROUP = 65_536
@@ -59,7 +61,7 @@ def curate(
         RequestError: for a threshold the pipeline does not have, or a lake without its silver tables.
         WorkError: when a gold table breaks its own checks; the table before it stays.
     """
-    lake, chosen = Lake.open(settings), get_pipeline(pipeline)
+    began, lake, chosen = time.perf_counter(), Lake.open(settings), get_pipeline(pipeline)
     values = _thresholds(lake, chosen, thresholds, who=who, run_id=run_id)
     changed, rows, kept = False, {}, {}
     for name in chosen.gold:
@@ -79,6 +81,7 @@ def curate(
             table = gold.table(data.limit(0).to_arrow_table().schema)
             batches = (pa.Table.from_batches([batch]) for batch in data.to_arrow_reader(ROW_GROUP))
             changed |= lake.replace_table(table, batches, expected_version=version)
+    record(lake, run_id=run_id, stage="curate", pipeline=pipeline, seconds=time.perf_counter() - began)
     return CurateReport(changed, rows, kept)
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass
 
 from avlake import warehouse
 from avlake.lake import Lake
 from avlake.settings import Settings
+from avlake.stages.record import record
 from avlake.tables import CORE, RUNS
 
 
@@ -21,7 +23,7 @@ class PublishReport:
 
 def publish(settings: Settings, *, run_id: str) -> PublishReport:
     """Copy every table that belongs in the warehouse, unless it shows their present versions already."""
-    lake = Lake.open(settings)
+    began, lake = time.perf_counter(), Lake.open(settings)
     # ops.runs grows with every run, this one included; alone it is no reason to publish again.
     shown = json.dumps({name: lake.log_version(name) for name in lake.tables() if name != RUNS.name}, sort_keys=True)
     if warehouse.state(settings) == shown:
@@ -36,4 +38,5 @@ def publish(settings: Settings, *, run_id: str) -> PublishReport:
             continue
         tables[name] = data
     counts = warehouse.publish(settings, tables, shown)
+    record(lake, run_id=run_id, stage="publish", seconds=time.perf_counter() - began)
     return PublishReport(True, settings.warehouse, counts, tuple(left_out))

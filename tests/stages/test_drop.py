@@ -1,0 +1,304 @@
+"""One drop through the lake, as its users meet it: exactly once, incrementally, whatever breaks on the way."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from avlake import warehouse
+from avlake.datasets import synthetic
+from avlake.errors import FailureBudgetExceeded, RequestError, StaleRun, WorkError
+from avlake.lake import Lake
+from avlake.runner import new_run_id, run
+from avlake.settings import Settings
+from avlake.stages import quarantine
+from avlake.stages.commit import CommitReport, commit
+from avlake.stages.curate import curate
+from avlake.stages.extract import PlanReport, measure_shard, plan
+from avlake.stages.ingest import ingest
+from avlake.tables import EXTRACTIONS
+
+PIPELINE, DATASET = "voxforge_gender", "voxforge"
+DROP, LATER = "2026-09-01", "2026-09-02"
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(uri=str(tmp_path / "lake"), warehouse=str(tmp_path / "warehouse.duckdb"), jobs=2)
+
+
+@pytest.fixture(scope="session")
+def voices(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A landing zone with two drops of synthesised voices: 4 speakers with 2 recordings each, twice."""
+    landing = tmp_path_factory.mktemp("landing")
+    for seed, drop in enumerate((DROP, LATER)):
+        synthetic.write_drop(landing, drop, speakers=4, utterances=2, seed=seed)
+    return landing
+
+
+@pytest.fixture
+def landing(voices: Path, tmp_path: Path) -> Path:
+    """A copy that a test may change."""
+    return Path(shutil.copytree(voices, tmp_path / "landing"))
+
+
+def prepared(settings: Settings, landing: Path, drop: str = DROP, **options: Any) -> PlanReport:
+    run_id = new_run_id("test")
+    ingest(settings, dataset=DATASET, source=str(landing), drop=drop, run_id=run_id)
+    return plan(settings, pipeline=PIPELINE, drop=drop, run_id=run_id, **options)
+
+
+def finish(settings: Settings, made: PlanReport) -> CommitReport:
+    for shard in range(made.shards):
+        measure_shard(settings, plan=made.plan, shard=shard, run_id="test")
+    return commit(settings, plan=made.plan, run_id="test")
+
+
+def process(settings: Settings, landing: Path, drop: str = DROP, **options: Any) -> CommitReport:
+    return finish(settings, prepared(settings, landing, drop, **options))
+
+
+def gold_hash(settings: Settings) -> Any:
+    curate(settings, pipeline=PIPELINE, run_id=new_run_id("test"))
+    data = Lake.open(settings).scan("gold.gender_windows")
+    with duckdb.connect(":memory:") as con:
+        con.register("gold", data)
+        return con.execute("SELECT count(*), sum(hash(gold)), bit_xor(hash(gold)) FROM gold").fetchone()
+
+
+def ops(settings: Settings, drop: str = DROP) -> list[dict[str, Any]]:
+    return Lake.open(settings).rows(EXTRACTIONS, DATASET, drop).to_pylist()
+
+
+@pytest.fixture(scope="session")
+def undisturbed(voices: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The gold rows' hash of both drops, processed once and without trouble."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    settings = Settings(uri=str(folder / "lake"), warehouse=str(folder / "warehouse.duckdb"))
+    for drop in (DROP, LATER):
+        process(settings, voices, drop)
+    return gold_hash(settings)
+
+
+def test_every_file_is_measured_by_every_extractor(settings: Settings, landing: Path) -> None:
+    report = process(settings, landing)
+    assert (report.files, report.quarantined, report.changed, report.partial) == (8, 0, True, False)
+    assert Counter(row["extractor"] for row in ops(settings)) == {"media": 8, "audio_quality": 8, "voice_features": 8}
+
+
+def test_a_second_run_measures_and_commits_nothing(settings: Settings, landing: Path) -> None:
+    process(settings, landing)
+    lake = Lake.open(settings)
+    before = {name: lake.log_version(name) for name in lake.tables() if name != "ops.runs"}
+    made = prepared(settings, landing)
+    assert (made.shards, made.to_measure, made.unchanged) == (0, 0, 8)
+    assert not finish(settings, made).changed
+    assert {name: lake.log_version(name) for name in before} == before
+
+
+def test_order_repetition_and_shard_size_leave_the_same_gold(
+    settings: Settings, landing: Path, undisturbed: Any
+) -> None:
+    process(settings, landing, LATER, files_per_task=3)
+    process(settings, landing, DROP, files_per_task=1)
+    process(settings, landing, LATER)
+    assert gold_hash(settings) == undisturbed
+
+
+def test_a_run_killed_between_shards_goes_on_where_it_was(settings: Settings, landing: Path, undisturbed: Any) -> None:
+    process(settings, landing, LATER)
+    killed = prepared(settings, landing, files_per_task=2)
+    measure_shard(settings, plan=killed.plan, shard=0, run_id="killed")
+    assert ops(settings) == []  # nothing is there before the commit
+    again = prepared(settings, landing, files_per_task=2)
+    finish(settings, again)
+    assert Counter(row["run_id"] for row in ops(settings)) == {"killed": 6, "test": 18}
+    assert gold_hash(settings) == undisturbed
+
+
+def test_a_run_killed_between_two_tables_goes_on(settings: Settings, landing: Path, undisturbed: Any) -> None:
+    process(settings, landing, LATER)
+    made = prepared(settings, landing)
+    for shard in range(made.shards):
+        measure_shard(settings, plan=made.plan, shard=shard, run_id="killed")
+    lake = Lake.open(settings)
+    (lake_ops := Path(settings.uri) / "ops" / "extractions").chmod(0o500)
+    blocked = lake_ops / "_delta_log"
+    hidden = blocked.rename(lake_ops.with_name("hidden"))
+    blocked.write_text("a file where the log should be: the commit of ops fails, silver is in place")
+    with pytest.raises(Exception, match="."):
+        commit(settings, plan=made.plan, run_id="killed")
+    blocked.unlink()
+    hidden.rename(blocked)
+    assert lake.drops() == [(DATASET, LATER)]  # a drop without its ops rows does not exist
+    process(settings, landing)
+    assert gold_hash(settings) == undisturbed
+
+
+def test_a_commit_needs_every_shard(settings: Settings, landing: Path) -> None:
+    made = prepared(settings, landing, files_per_task=4)
+    measure_shard(settings, plan=made.plan, shard=0, run_id="test")
+    with pytest.raises(WorkError, match="shard 1 of 2"):
+        commit(settings, plan=made.plan, run_id="test")
+    assert ops(settings) == []
+
+
+def test_a_zombie_changes_nothing(settings: Settings, landing: Path, undisturbed: Any) -> None:
+    process(settings, landing, LATER)
+    zombie = prepared(settings, landing, files_per_task=5)
+    for shard in range(zombie.shards):
+        measure_shard(settings, plan=zombie.plan, shard=shard, run_id="zombie")
+    process(settings, landing)
+    before = gold_hash(settings)
+    with pytest.raises(StaleRun):
+        commit(settings, plan=zombie.plan, run_id="zombie")
+    assert gold_hash(settings) == before == undisturbed
+
+
+def test_committing_twice_is_committing_once(settings: Settings, landing: Path) -> None:
+    made = prepared(settings, landing)
+    assert finish(settings, made).changed
+    rows = ops(settings)
+    assert commit(settings, plan=made.plan, run_id="test").files == 8
+    assert ops(settings) == rows
+
+
+def test_a_limit_measures_few_and_removes_nothing(settings: Settings, landing: Path, undisturbed: Any) -> None:
+    process(settings, landing, LATER)
+    first = process(settings, landing, limit=3)
+    assert (first.measured, first.partial) == (3, True)
+    second = process(settings, landing, limit=3)
+    assert (second.measured, second.partial) == (6, True)
+    last = process(settings, landing)
+    assert (last.measured, last.partial) == (8, False)
+    assert gold_hash(settings) == undisturbed
+
+
+def test_changed_bytes_are_measured_again_and_no_others(settings: Settings, landing: Path) -> None:
+    process(settings, landing)
+    archives = sorted((landing / DATASET / DROP).iterdir())
+    fresh = synthetic.write_drop(landing.parent / "fresh", DROP, speakers=4, utterances=2, seed=9)
+    replacement = sorted(p for p in fresh.rglob("*.tgz"))[0]
+    shutil.copyfile(replacement, archives[0])
+    made = prepared(settings, landing)
+    assert (made.to_measure, made.unchanged) == (2, 6)
+    assert finish(settings, made).files == 8
+
+
+def test_a_removed_archive_leaves_every_table(settings: Settings, landing: Path) -> None:
+    process(settings, landing)
+    sorted((landing / DATASET / DROP).iterdir())[0].unlink()
+    report = process(settings, landing)
+    assert report.changed and report.files == 6
+    lake = Lake.open(settings)
+    for name in ("bronze.files", "silver.media", "silver.voice_features", "silver.labels"):
+        paths = lake.scan(name)
+        assert paths is not None
+        assert len({r["file_id"] for r in paths.to_table().to_pylist()} & {r["file_id"] for r in ops(settings)}) == 6
+    assert len(ops(settings)) == 18
+
+
+def test_identical_bytes_in_another_drop_are_not_measured_again(settings: Settings, landing: Path) -> None:
+    process(settings, landing)
+    third = landing / DATASET / "2026-09-03"
+    third.mkdir()
+    source = sorted((landing / DATASET / DROP).iterdir())[0]
+    shutil.copyfile(source, third / "renamed-20260903-abc.tgz")
+    made = prepared(settings, landing, "2026-09-03")
+    assert (made.to_measure, made.reused) == (0, 2)
+    assert finish(settings, made).measured == 2
+    lake = Lake.open(settings)
+    rows = lake.scan("silver.voice_features")
+    assert rows is not None
+    windows = Counter(r["drop_date"] for r in rows.to_table(columns=["drop_date"]).to_pylist())
+    assert windows["2026-09-03"] > 0
+
+
+def test_a_changed_parameter_measures_one_extractor_again(settings: Settings, landing: Path) -> None:
+    process(settings, landing)
+    made = prepared(settings, landing, params={"voice_features": {"window_s": 2.0}})
+    assert made.to_measure == 8
+    finish(settings, made)
+    seen = Counter((row["extractor"], row["run_id"]) for row in ops(settings))
+    assert len(ops(settings)) == 24 and seen["voice_features", "test"] == 8
+
+
+def test_an_unknown_parameter_is_refused_before_any_work(settings: Settings, landing: Path) -> None:
+    ingest(settings, dataset=DATASET, source=str(landing), drop=DROP, run_id="test")
+    with pytest.raises(RequestError, match="no_such"):
+        plan(settings, pipeline=PIPELINE, drop=DROP, run_id="x", params={"voice_features": {"no_such": 1}})
+
+
+def test_bad_files_are_rows_and_never_end_a_run(settings: Settings, landing: Path) -> None:
+    folder = landing / DATASET / DROP
+    whole = sorted(folder.iterdir())[0].read_bytes()
+    (folder / "cut-20260901-aaa.tgz").write_bytes(whole[: len(whole) // 2])
+    (folder / "nonsense-20260901-bbb.tgz").write_bytes(b"no archive at all")
+    report = process(settings, landing)
+    assert (report.files, report.quarantined) == (8, 2)
+    listed = quarantine.listed(Lake.open(settings))
+    assert {(row[0], row[1]) for row in listed} == {
+        ("cut-20260901-aaa.tgz", "ingest"),
+        ("nonsense-20260901-bbb.tgz", "ingest"),
+    }
+    assert len({row[2] for row in listed}) == 2 and all(row[3] for row in listed)
+
+
+def test_over_the_budget_the_run_fails_and_keeps_what_was_good(settings: Settings, landing: Path) -> None:
+    for i in range(6):
+        (landing / DATASET / DROP / f"bad{i}-20260901-aaa.tgz").write_bytes(b"no archive at all")
+    with pytest.raises(FailureBudgetExceeded, match=r"6 of 14 files.*bad0-20260901-aaa.tgz"):
+        process(settings, landing)
+    assert sum(row["status"] == "ok" for row in ops(settings)) == 24
+
+
+def test_requeued_files_are_measured_again(settings: Settings, landing: Path) -> None:
+    (landing / DATASET / DROP / "bad-20260901-aaa.tgz").write_bytes(b"no archive at all")
+    process(settings, landing)
+    lake = Lake.open(settings)
+    assert quarantine.requeue(lake) == 1
+    assert len(quarantine.listed(lake)) == 1  # still listed until the next run
+
+
+def test_gold_changes_with_thresholds_and_silver_does_not(settings: Settings, landing: Path) -> None:
+    process(settings, landing)
+    curate(settings, pipeline=PIPELINE, run_id="one")
+    lake = Lake.open(settings)
+    silver = {name: lake.log_version(name) for name in lake.tables() if name.startswith("silver.")}
+    strict = curate(settings, pipeline=PIPELINE, run_id="two", thresholds={"min_snr_db": 200.0})
+    assert strict.changed and strict.kept["gold.gender_windows"] == 0
+    assert {name: lake.log_version(name) for name in silver} == silver
+    again = curate(settings, pipeline=PIPELINE, run_id="three")  # thresholds stay until they are changed
+    assert not again.changed
+    reasons = lake.scan("gold.gender_windows")
+    assert reasons is not None and set(reasons.to_table()["reject_reason"].to_pylist()) == {"noisy"}
+
+
+def test_an_unknown_threshold_is_refused(settings: Settings, landing: Path) -> None:
+    process(settings, landing)
+    with pytest.raises(RequestError, match="min_snr"):
+        curate(settings, pipeline=PIPELINE, run_id="x", thresholds={"min_snr": 3})
+
+
+def test_a_whole_run_without_airflow(settings: Settings, landing: Path) -> None:
+    lines: list[str] = []
+    report = run(settings, pipeline=PIPELINE, source=str(landing), train=False, say=lines.append)
+    assert sorted(report.drops) == [DROP, LATER] and report.gold.changed
+    with warehouse.connect(settings) as con:
+        row = con.execute(
+            "SELECT g.split, f.sha256, o.status FROM gold.gender_windows g JOIN bronze.files f USING (file_id, drop_date) "
+            "JOIN ops.extractions o USING (file_id, drop_date) WHERE extractor = 'voice_features' LIMIT 1"
+        ).fetchone()
+    assert row is not None and row[0] in ("train", "validation", "test") and row[2] == "ok"
+    again = run(settings, pipeline=PIPELINE, source=str(landing), train=False, say=lines.append)
+    assert not again.gold.changed and any("nothing to do" in line for line in lines)
+
+
+def test_an_unknown_drop_lists_those_that_exist(settings: Settings, landing: Path) -> None:
+    with pytest.raises(RequestError, match=f"{DROP}, {LATER}"):
+        run(settings, pipeline=PIPELINE, source=str(landing), drop="2020-01-01")
