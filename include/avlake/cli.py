@@ -264,3 +264,7 @@ class Progress:
         if self._task is None:
             self._task = self._bar.add_task(what)
         self._bar.update(self._task, description=what, completed=done, total=total)
+
+
+if __name__ == "__main__":
+    main()
