@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+from avlake.errors import RequestError
 
 
 @dataclass(frozen=True)
@@ -14,7 +18,7 @@ class Entry:
 
     path: str  # relative to the drop's folder
     uri: str
-    version: str  # etag, or size and modification time: equal means unchanged
+    version: str  # etag, or size and modification time: equal means unchanged; empty where the source does not tell
     size_bytes: int | None = None
 
 
@@ -67,3 +71,20 @@ class Dataset:
     labels: Callable[[Iterable[BronzeFile], Callable[[str], bytes]], Iterator[Label]]  # (files, read(sha256) -> bytes)
     label_files: Callable[[str], bool]  # is this path one that `labels` reads?
     is_media: Callable[[str], bool]  # is this path one that is measured?
+
+
+def load(name: str) -> Dataset:
+    """The dataset of that name: `VOXFORGE` in `datasets/voxforge.py`, and so on.
+
+    Raises:
+        RequestError: naming those that exist.
+    """
+    package = importlib.import_module("avlake.datasets")
+    known = {}
+    for module in pkgutil.iter_modules(package.__path__):
+        found = getattr(importlib.import_module(f"avlake.datasets.{module.name}"), module.name.upper(), None)
+        if isinstance(found, Dataset):
+            known[found.name] = found
+    if name not in known:
+        raise RequestError(f"no dataset {name!r}; there is {', '.join(sorted(known))}")
+    return known[name]

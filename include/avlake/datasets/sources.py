@@ -1,0 +1,228 @@
+"""Where drops are found: dated folders (here or in an object store), and HTTP indexes of dated archives."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date, datetime
+from functools import cached_property
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote
+
+import httpx
+
+from avlake.datasets.base import Entry
+from avlake.datasets.download import BACKOFF_S, Http, web_url
+from avlake.errors import RequestError, WorkError
+from avlake.settings import MIB, Settings
+from avlake.storage import open_store
+
+TEMPORARY = (".tmp", ".part", ".partial", ".filepart", ".crdownload", ".swp", "~")
+UNWRITABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")  # control characters, and bytes that are not UTF-8
+log = logging.getLogger(__name__)
+
+
+def is_date(text: str) -> bool:
+    """Is this a drop's name, YYYY-MM-DD?"""
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
+
+
+def clear_download(entry: Entry, folder: Path) -> None:
+    """Remove what `fetch` left in `folder` for this entry, whole or partial."""
+    for path in folder.glob(f"{_local_name(entry)}*"):
+        path.unlink()
+
+
+class FolderSource:
+    """A landing folder or object-store prefix: `<landing>/<dataset>/<YYYY-MM-DD>/...`.
+
+    `uri` may name the landing, the dataset's folder in it, or one dated folder. Hidden and temporary files are not
+    delivered yet; a symbolic link counts only if it is one to a file inside `uri`.
+    """
+
+    def __init__(self, uri: str, dataset: str, settings: Settings) -> None:
+        self._store = open_store(uri)
+        self.uri = self._store.uri
+        if self._store.is_local and not Path(self._store.root).is_dir():
+            raise RequestError(f"no folder {self.uri}; a source holds <dataset>/<YYYY-MM-DD>/ folders")
+        self._dataset = dataset
+
+    def drops(self) -> list[str]:
+        return sorted(self._folders)
+
+    def entries(self, drop: str) -> list[Entry]:
+        folder = self._folders.get(drop)
+        if folder is None:
+            return []
+        listed = self._walk(Path(folder)) if self._store.is_local else self._find(folder)
+        return sorted((entry for entry in listed if _is_delivered(entry.path)), key=lambda entry: entry.path)
+
+    def fetch(self, entry: Entry, folder: Path) -> Path:
+        if self._store.is_local:
+            return Path(entry.uri)
+        target = folder / _local_name(entry)
+        if not target.exists() or not entry.version:
+            part = target.with_name(f"{target.name}.part")
+            self._store.fs.get_file(self._store.path(entry.uri.removeprefix(f"{self.uri}/")), str(part))
+            if entry.size_bytes not in (None, part.stat().st_size):
+                raise WorkError(f"{entry.uri} changed while it was fetched; run again")
+            part.replace(target)
+        return target
+
+    @cached_property
+    def _folders(self) -> dict[str, str]:
+        """The filesystem's path of each drop."""
+        root = self._store.root.rstrip("/")
+        if is_date(root.rpartition("/")[2]):
+            return {root.rpartition("/")[2]: root}
+        base = f"{root}/{self._dataset}"
+        base = base if self._store.fs.isdir(base) else root
+        try:
+            found = self._store.fs.ls(base, detail=True)
+        except FileNotFoundError:
+            return {}
+        folders = {p.rpartition("/")[2]: p for i in found if i["type"] == "directory" and (p := i["name"].rstrip("/"))}
+        return {name: path for name, path in folders.items() if is_date(name) and self._is_inside(Path(path))}
+
+    def _walk(self, folder: Path) -> Iterator[Entry]:
+        for above, _, names in os.walk(folder):  # does not follow links to folders
+            for path in (Path(above, name) for name in names):
+                if path.is_file() and self._is_inside(path):
+                    stat = path.stat()
+                    version = f"{stat.st_size}-{stat.st_mtime_ns}"
+                    yield Entry(path.relative_to(folder).as_posix(), str(path), version, stat.st_size)
+
+    def _find(self, folder: str) -> Iterator[Entry]:
+        for path, info in self._store.fs.find(folder, detail=True).items():
+            if info["type"] == "file" and not path.endswith("/"):  # some tools write `folder/` objects
+                tag = info.get("ETag") or info.get("etag") or ""
+                changed = info.get("LastModified") or info.get("last_modified") or ""
+                uri = f"{self.uri}/{path[len(self._store.root) + 1 :]}"
+                version = tag.strip('"') or (f"{info['size']}-{changed}" if changed else "")
+                yield Entry(path[len(folder) + 1 :], uri, version, info["size"])
+
+    def _is_inside(self, path: Path) -> bool:
+        if not self._store.is_local or path.resolve().is_relative_to(self._store.root):
+            return True
+        log.warning("%s is a link out of %s: ignored", path, self.uri)
+        return False
+
+
+class HttpIndexSource:
+    """An Apache-style page of links to archives whose names carry the date of their drop.
+
+    A link counts if it leads below the page, on the same host, and its last part is a `name`.
+    """
+
+    def __init__(self, url: str, settings: Settings, *, name: re.Pattern[str], backoff_s: float = BACKOFF_S) -> None:
+        """`name` matches an archive's whole name, with a group `date` (yyyymmdd)."""
+        self._url, self._auth = web_url(url)
+        if not self._url.path.endswith("/") and "." not in self._url.path.rpartition("/")[2]:
+            self._url = self._url.copy_with(path=f"{self._url.path}/")
+        self.uri = str(self._url.copy_with(query=None, fragment=None))
+        self._settings, self._name, self._backoff_s = settings, name, backoff_s
+
+    def drops(self) -> list[str]:
+        return sorted(self._archives)
+
+    def entries(self, drop: str) -> list[Entry]:
+        """The server is asked for each archive's size and version; one that it no longer has is left out."""
+        links = sorted(self._archives.get(drop, {}).items())
+        with self._http() as http, ThreadPoolExecutor(self._settings.download_concurrency) as pool:
+            answers = pool.map(http.head, [url for _, url in links])
+            found = (_entry(name, url, answer) for (name, url), answer in zip(links, answers, strict=True))
+            return [entry for entry in found if entry]
+
+    def fetch(self, entry: Entry, folder: Path) -> Path:
+        target = folder / _local_name(entry)
+        if not target.exists() or not entry.version:
+            with self._http() as http:
+                http.download(entry.uri, target, size=entry.size_bytes, validator=_validator(entry.version))
+        return target
+
+    @cached_property
+    def _archives(self) -> dict[str, dict[str, str]]:
+        """Drop → archive's name → its address."""
+        with self._http() as http:
+            page = _Links(http.text(str(self._url)))
+        found: dict[str, dict[str, str]] = defaultdict(dict)
+        below = self._url.path.rpartition("/")[0] + "/"
+        for link in page.links:
+            try:
+                url = self._url.join(link)
+            except (httpx.InvalidURL, ValueError):
+                continue
+            name = unquote(url.path.rpartition("/")[2])
+            match = self._name.fullmatch(name)
+            same = (url.scheme, url.host, url.port) == (self._url.scheme, self._url.host, self._url.port)
+            if (
+                match
+                and same
+                and url.path.startswith(below)
+                and not url.query
+                and _is_delivered(name)
+                and "/" not in name
+            ):
+                try:
+                    drop = datetime.strptime(match["date"], "%Y%m%d").date().isoformat()
+                except ValueError:
+                    continue
+                found[drop].setdefault(name, str(url.copy_with(userinfo=b"", fragment=None)))
+        return dict(found)
+
+    def _http(self) -> Http:
+        most = self._settings.download_max_mb * MIB
+        return Http(max_bytes=most, auth=self._auth, backoff_s=self._backoff_s)
+
+
+class _Links(HTMLParser):
+    """The `href`s of a page."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.links += [value.strip() for key, value in attrs if tag == "a" and key == "href" and value]
+
+
+def _entry(name: str, url: str, response: httpx.Response) -> Entry | None:
+    if response.status_code in (404, 410):
+        log.warning("%s is in the index but not on the server: ignored", url)
+        return None
+    if not response.is_success:  # a server need not answer HEAD
+        return Entry(name, url, "")
+    tag, changed = response.headers.get("ETag", ""), response.headers.get("Last-Modified", "")
+    length = response.headers.get("Content-Length")
+    return Entry(name, url, tag or (f"{length or ''} {changed}" if changed else ""), int(length) if length else None)
+
+
+def _validator(version: str) -> str | None:
+    """What If-Range may name: a strong ETag or the Last-Modified date (RFC 9110, 13.1.5)."""
+    if version.startswith(("W/", '"')):
+        return version if version.startswith('"') else None
+    return version.partition(" ")[2] or None
+
+
+def _local_name(entry: Entry) -> str:
+    return hashlib.sha256(f"{entry.uri} {entry.version}".encode()).hexdigest()[:32]
+
+
+def _is_delivered(path: str) -> bool:
+    """Is this a complete file with a name that can be written down?"""
+    if any(part.startswith(".") for part in path.split("/")) or path.endswith(TEMPORARY):
+        return False
+    if UNWRITABLE.search(path):
+        log.warning("%r has characters that no table can hold: ignored; rename it to have it taken", path)
+        return False
+    return True
