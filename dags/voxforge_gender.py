@@ -10,7 +10,7 @@ from avlake.orchestration import assets, params, tasks
 
 NAME = "voxforge_gender"
 
-with DAG(NAME, schedule=assets.daily_drops(), params=params.drop_params(NAME), doc_md=__doc__, **tasks.DAG):
+with DAG(NAME, schedule=assets.daily_drops(), params=params.drop_params(NAME), doc_md=__doc__, **tasks.PIPELINE_DAG):
     tasks.bronze(NAME) >> tasks.silver(NAME)
 
 with DAG(
@@ -19,11 +19,15 @@ with DAG(
     params=params.gold_params(NAME),
     max_active_runs=1,
     doc_md=__doc__,
-    **tasks.DAG,
+    **tasks.PIPELINE_DAG,
 ):
     tasks.curate(NAME) >> tasks.publish(NAME, wakes=True)
 
 with DAG(
-    f"{NAME}_train", schedule=assets.fed_by(assets.warehouse(NAME)), max_active_runs=1, doc_md=__doc__, **tasks.DAG
+    f"{NAME}_train",
+    schedule=assets.fed_by(assets.warehouse(NAME)),
+    max_active_runs=1,
+    doc_md=__doc__,
+    **tasks.PIPELINE_DAG,
 ):
     tasks.quiet(NAME) >> tasks.train(NAME) >> tasks.report(NAME) >> tasks.publish(NAME, wakes=False)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from airflow.exceptions import AirflowNotFoundException
 from airflow.sdk import Connection
+from airflow.sdk.exceptions import AirflowNotFoundException
 
 from avlake.errors import RequestError
 from avlake.settings import Settings, load_settings

@@ -223,3 +223,9 @@ def _write_private(path: Path, text: str) -> None:
     temporary.touch(mode=0o600)
     temporary.write_text(text)
     temporary.replace(path)
+
+
+def running_address() -> str | None:
+    """Where this checkout's own Airflow listens; None if it does not run."""
+    session = Server().session
+    return f"http://127.0.0.1:{session.port}" if session else None

@@ -13,8 +13,8 @@ from datetime import timedelta
 from importlib import import_module
 from typing import Any
 
-from airflow.exceptions import AirflowFailException, AirflowSkipException
 from airflow.sdk import TaskGroup, get_current_context, task
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from avlake.errors import FailureBudgetExceeded, RequestError, StaleRun, UnknownDrop
 from avlake.orchestration import assets
@@ -23,11 +23,11 @@ from avlake.orchestration.params import DropRun, extractor_params
 from avlake.pipelines import get_pipeline
 
 RETRIES = 2
-DAG = {  # what all Dags have in common
+DAG: dict[str, Any] = {  # what all Dags have in common
     "catchup": False,
-    "is_paused_upon_creation": False,
     "default_args": {"retries": RETRIES, "retry_delay": timedelta(seconds=10)},
 }
+PIPELINE_DAG = DAG | {"is_paused_upon_creation": False}  # a paused consumer loses its asset events
 GATE_H = 24
 
 
@@ -166,6 +166,30 @@ def report(pipeline: str) -> Any:
         return str(call("report.report", pipeline=pipeline)["value"])
 
     return report()
+
+
+def discover(pipeline: str) -> Any:
+    """Start runs for the pipeline's new and changed drops."""
+
+    @task(task_id=pipeline)
+    def discover() -> dict[str, int]:
+        from avlake.orchestration.discover import start_runs
+
+        return start_runs(pipeline)
+
+    return discover()
+
+
+def maintain() -> Any:
+    """Compact and vacuum every table of the lake; files removed, by table."""
+
+    @task(pool=assets.POOL)
+    def maintain() -> dict[str, int]:
+        from avlake.lake import Lake
+
+        return Lake.open(task_settings()).maintain()
+
+    return maintain()
 
 
 def call(stage: str, /, **arguments: Any) -> dict[str, Any]:

@@ -1,0 +1,77 @@
+# avlake: `make run` takes drops of recordings to a trained model, `make test` tests it. `make help` lists the rest.
+#
+#   make run                              real VoxForge archives, or synthesised voices without a network
+#   make run SOURCE=folder-or-uri         all drops there       (DROP=YYYY-MM-DD: one of them)
+#   PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make run      a smaller install: torch without CUDA
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup run stop clean test check lint e2e storage bench lock
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+SYSTEM_PYTHON := $(shell command -v python3.11 || command -v python3)
+PIPELINE ?= voxforge_gender
+SOURCE ?=
+DROP ?=
+PYTEST_ARGS ?=
+
+# Numeric libraries take every core by themselves; here the processes share them.
+export OMP_NUM_THREADS ?= 1
+export OPENBLAS_NUM_THREADS ?= 1
+export MKL_NUM_THREADS ?= 1
+
+help: ## list these targets
+	@sed -n '3,5s/^# *//p' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
+
+setup: $(STAMP) ## make .venv and install the pinned requirements
+
+$(STAMP): requirements.txt pyproject.toml
+	@test -n "$(SYSTEM_PYTHON)" || { echo "avlake needs Python 3.11: no python3.11 and no python3 on the PATH" >&2; exit 2; }
+	@"$(SYSTEM_PYTHON)" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
+	  echo "avlake needs Python 3.11; $(SYSTEM_PYTHON) is $$("$(SYSTEM_PYTHON)" --version). Install python3.11" \
+	       "(Debian: apt install python3.11 python3.11-venv)" >&2; exit 2; }
+	@echo "installing the requirements: downloads about 1.1 GB with a CPU-only torch, 4 GB with CUDA (PyPI's for Linux);" \
+	      "set PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu for the former. It takes 3.5 GB of disk, 8 GB with CUDA."
+	@echo "free disk here: $$(df -Ph . | awk 'NR==2{print $$4}')"
+	@test -x $(BIN)/python || "$(SYSTEM_PYTHON)" -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -e .
+	@# A running Airflow has the old packages loaded.
+	@$(BIN)/python -m avlake.orchestration.local stop
+	@touch $(STAMP)
+
+run: $(STAMP) ## take drops through Airflow to a model (SOURCE=, DROP=, PIPELINE=)
+	@$(BIN)/python -m avlake.orchestration.local run --pipeline "$(PIPELINE)" --source "$(SOURCE)" --drop "$(DROP)"
+
+stop: ## end the Airflow that `make run` started, and nothing else
+	@test ! -x $(BIN)/python || $(BIN)/python -m avlake.orchestration.local stop
+
+clean: stop ## stop, and remove .avlake: the lake, the warehouse, Airflow's database
+	rm -rf .avlake
+
+test: $(STAMP) ## the tests that need no server
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+e2e: $(STAMP) ## a real Airflow, killed in the middle and started again
+	$(BIN)/python -m pytest -m e2e $(PYTEST_ARGS)
+
+storage: $(STAMP) ## real object-store servers
+	$(BIN)/python -m pytest -m storage $(PYTEST_ARGS)
+
+lint: $(STAMP) ## lint, formatting and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+check: lint test ## lint, types and tests: what has to pass before a commit
+
+bench: $(STAMP) ## measure against named peers
+	$(BIN)/python -m pytest -m bench -s bench $(PYTEST_ARGS)
+
+lock: $(STAMP) ## pin requirements.in into requirements.txt
+	$(BIN)/python -m pip install --quiet pip-tools
+	$(BIN)/pip-compile --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host -q \
+	  -o requirements.txt requirements.in
+	sed -i.bak -E 's/^(torch==[0-9.]+)\+cpu/\1/' requirements.txt && rm requirements.txt.bak

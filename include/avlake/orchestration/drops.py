@@ -1,0 +1,82 @@
+"""What a local run works on: the user's drops, real VoxForge archives, or synthesised voices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from avlake.datasets.base import Source
+from avlake.errors import AvlakeError
+from avlake.pipelines import Pipeline
+from avlake.runner import choose_drops
+from avlake.settings import Settings, home
+
+MAX_ARCHIVES = 10  # of a source nobody named
+SYNTHETIC_DROP = "2026-01-01"
+REACHABLE_TIMEOUT_S = 10.0
+SPARSE = 4  # a backfill makes a run for every day between its ends; where most of them are empty, it is no help
+
+
+@dataclass(frozen=True)
+class Work:
+    """Drops of one source, and what every run over them is told."""
+
+    source: str
+    drops: tuple[str, ...]
+    conf: dict[str, Any]
+    note: str  # what the source is, in words
+
+    @property
+    def as_backfill(self) -> bool:
+        """Several drops on (nearly) neighbouring days."""
+        first, last = (date.fromisoformat(drop) for drop in (self.drops[0], self.drops[-1]))
+        return len(self.drops) > 1 and (last - first).days < SPARSE * len(self.drops)
+
+
+def find_work(pipeline: Pipeline, settings: Settings, source: str | None, drop: str | None) -> Work:
+    """The source's drops, or the one that is asked for.
+
+    Raises:
+        UnknownDrop: listing the dates that exist.
+    """
+    if named := source or settings.landing:
+        where = named if "://" in named else str(Path(named).expanduser().resolve())
+        return Work(where, tuple(choose_drops(pipeline, where, drop, settings)), {"source": where}, where)
+    return _real(pipeline, settings, drop) or _synthetic(pipeline, settings, drop)
+
+
+def _real(pipeline: Pipeline, settings: Settings, drop: str | None) -> Work | None:
+    """At most ten archives of one date, from VoxForge's own index; None when it cannot be reached."""
+    from avlake.datasets.voxforge import INDEX_URL
+
+    try:
+        httpx.head(INDEX_URL, timeout=REACHABLE_TIMEOUT_S).raise_for_status()
+        index = pipeline.dataset.open_source(INDEX_URL, settings)
+        existing = index.drops()
+    except (httpx.HTTPError, AvlakeError, OSError):
+        return None
+    chosen = drop or _full_drop(index, existing)
+    choose_drops(pipeline, INDEX_URL, chosen, settings)
+    conf = {"source": INDEX_URL, "max_archives": MAX_ARCHIVES}
+    return Work(INDEX_URL, (chosen,), conf, f"at most {MAX_ARCHIVES} archives of VoxForge's own index, {INDEX_URL}")
+
+
+def _full_drop(index: Source, existing: list[str]) -> str:
+    """The latest date with as many archives as we take, else the latest."""
+    full = (drop for drop in reversed(existing) if len(index.entries(drop)) >= MAX_ARCHIVES)
+    return next(full, existing[-1])
+
+
+def _synthetic(pipeline: Pipeline, settings: Settings, drop: str | None) -> Work:
+    from avlake.datasets.synthetic import write_drop
+
+    landing = home() / ".avlake" / "landing"
+    if not (landing / pipeline.dataset.name / SYNTHETIC_DROP).is_dir():
+        write_drop(landing, SYNTHETIC_DROP)
+    drops = tuple(choose_drops(pipeline, str(landing), drop or SYNTHETIC_DROP, settings))
+    note = "SYNTHETIC voices (VoxForge's index cannot be reached): nothing here says anything about people"
+    return Work(str(landing), drops, {"source": str(landing)}, note)
