@@ -40,6 +40,7 @@ class Settings(BaseSettings):
     file_timeout_s: float = Field(120.0, gt=0, description="time to open and measure one file")
     file_memory_mb: int = Field(4096, ge=512, description="memory to open and measure one file")
 
+    downloads: Path = Field(default_factory=lambda: home() / ".avlake" / "downloads", description="until committed")
     download_concurrency: int = Field(5, ge=1, le=32)
     download_max_mb: int = Field(4096, ge=1, description="largest single download")
     archive_max_members: int = Field(100_000, ge=1)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import logging
 import os
 import re
+import shutil
 from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -36,10 +39,16 @@ def is_date(text: str) -> bool:
         return False
 
 
-def clear_download(entry: Entry, folder: Path) -> None:
-    """Remove what `fetch` left in `folder` for this entry, whole or partial."""
-    for path in folder.glob(f"{_local_name(entry)}*"):
-        path.unlink()
+@contextlib.contextmanager
+def download_folder(settings: Settings, what: str) -> Iterator[Path]:
+    """A folder for downloads, whole and partial, which a killed run leaves to the next; one run at a time has it."""
+    folder = settings.downloads / hashlib.sha256(what.encode()).hexdigest()[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        folder.mkdir(exist_ok=True)
+        yield folder
+        shutil.rmtree(folder)
 
 
 class FolderSource:
