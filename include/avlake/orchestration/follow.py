@@ -145,16 +145,20 @@ class Follower:
             parts.append(f"{failed} FAILED")
         if states["up_for_retry"]:
             parts.append(f"{states['up_for_retry']} to be tried again")
-        if stage.counts and over == len(tasks):
+        if over == len(tasks) and stage.task_id != "silver.measure":
             total = self._count(stage, tasks)
             parts += [f"{total[name]:,} {name.replace('_', ' ')}" for name in stage.counts]
+            if states["success"] and total["unchanged_runs"] == states["success"]:
+                parts.append("nothing changed")
         return ", ".join(parts)
 
     def _count(self, stage: Stage, tasks: list[dict[str, Any]]) -> Counter[str]:
         for task in tasks:
             if (task["dag_run_id"], stage.task_id) not in self._counted:
-                value = self.airflow.xcom(task["dag_id"], task["dag_run_id"], task["task_id"]) or {}
-                numbers = {name: n for name, n in value.items() if isinstance(n, int) and not isinstance(n, bool)}
+                value = self.airflow.xcom(task["dag_id"], task["dag_run_id"], task["task_id"])
+                found = value if isinstance(value, dict) else {}
+                numbers = {name: n for name, n in found.items() if isinstance(n, int) and not isinstance(n, bool)}
+                numbers["unchanged_runs"] = int(found.get("changed") is False)
                 self._counted[task["dag_run_id"], stage.task_id] = numbers
         return self.counts(stage.task_id)
 

@@ -21,7 +21,7 @@ from avlake.settings import home, load_settings
 
 PARSE_TIMEOUT_S = 120
 CONCURRENT_DROPS = 2
-LOG_TAIL = 12  # lines
+LOG_TAIL = 8  # lines
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,7 +55,7 @@ def run(pipeline: str, source: str | None, drop: str | None, *, folder: Path | N
     _say("Airflow  starting" if server.session is None else "Airflow  is there already")
     airflow = server.start({}, _say)
     _say(f"Airflow  {airflow.url}  user admin, password in {server.password_file}")
-    _prepare(airflow, pipeline)
+    _prepare(airflow, pipeline, server.log)
 
     since = datetime.now(UTC)
     _submit(airflow, pipeline, work)
@@ -84,15 +84,15 @@ def stop() -> int:
     return 0
 
 
-def _prepare(airflow: Airflow, pipeline: str) -> None:
+def _prepare(airflow: Airflow, pipeline: str, log: Path) -> None:
     """Wait until Airflow knows the Dags, and let them run."""
     airflow.ensure_pool(POOL, 1, "one at a time: whatever publishes or rebuilds whole tables")
     deadline = time.monotonic() + PARSE_TIMEOUT_S
     for dag_id in (pipeline, f"{pipeline}_gold", f"{pipeline}_train"):
         while not airflow.has_dag(dag_id):
             if time.monotonic() > deadline:
-                errors = "\n  ".join(airflow.import_errors()) or "no import errors; see the Dag processor's log"
-                raise WorkError(f"Airflow does not know the Dag {dag_id}:\n  {errors}")
+                errors = "\n  ".join(airflow.import_errors()) or "no import errors"
+                raise WorkError(f"Airflow does not know the Dag {dag_id}; its log is {log}:\n  {errors}")
             time.sleep(0.5)
         airflow.unpause(dag_id)
 
@@ -115,7 +115,8 @@ def _failed(follower: Follower, server: Server) -> bool:
     task, log = found
     where = f"{task['dag_id']}.{task['task_id']}" + (f"[{task['map_index']}]" if task["map_index"] >= 0 else "")
     _say(f"FAILED: {where} of the run {task['dag_run_id']}, attempt {task['try_number']}")
-    for line in [line for line in log if line.strip()][-LOG_TAIL:]:
+    shown = [line for line in log if line.strip() and not line.startswith("::")]  # :: folds lines in Airflow's own page
+    for line in shown[-LOG_TAIL:]:
         _say(f"    {line}")
     folder = server.folder / "logs" / f"dag_id={task['dag_id']}" / f"run_id={task['dag_run_id']}"
     _say(f"the whole log: {folder / ('task_id=' + task['task_id'])}")

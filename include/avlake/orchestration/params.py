@@ -50,10 +50,12 @@ def params_of(model: type[BaseModel], *, prefix: str = "", section: str | None =
     """One Param per field of a model."""
     schema = model.model_json_schema()
     shown = {"section": section} if section else {}
-    return {
-        f"{prefix}{name}": Param(field.get("default"), schema={**_flat(field, schema.get("$defs", {})), **shown})
-        for name, field in schema["properties"].items()
-    }
+    made = {}
+    for name, field in schema["properties"].items():
+        flat = _flat(field, schema.get("$defs", {})) | shown
+        # Airflow keeps the description beside the schema, and fails to read a Dag back where it is in both.
+        made[f"{prefix}{name}"] = Param(field.get("default"), flat.pop("description", None), schema=flat)
+    return made
 
 
 def extractor_params(pipeline: str, params: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

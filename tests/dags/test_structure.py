@@ -1,0 +1,87 @@
+"""The Dags of each pipeline: who wakes whom, what may be asked of a run, and where only one at a time may work."""
+
+import pytest
+
+from avlake.orchestration.assets import POOL
+from avlake.pipelines import PIPELINES
+
+
+def test_every_pipeline_has_its_three_dags(dags):
+    expected = {f"{name}{suffix}" for name in PIPELINES for suffix in ("", "_gold", "_train")}
+    assert set(dags) == expected | {"discover_drops", "maintain"}
+
+
+def test_airflow_can_store_every_dag_and_read_it_back(dags):
+    from airflow.serialization.serialized_objects import DagSerialization
+
+    for dag in dags.values():
+        stored = DagSerialization.to_dict(dag)
+        assert DagSerialization.from_dict(stored).task_ids == dag.task_ids
+
+
+@pytest.mark.parametrize("pipeline", PIPELINES)
+class TestPipeline:
+    def test_a_drop_run_has_its_date_as_partition_key(self, dags, pipeline):
+        timetable = dags[pipeline].timetable
+        assert type(timetable).__name__ == "CronPartitionTimetable"
+        assert timetable.key_format == "%Y-%m-%d"
+
+    def test_the_way_of_the_data(self, dags, pipeline):
+        downstream = {task.task_id: task.downstream_task_ids for task in dags[pipeline].tasks}
+        assert downstream == {
+            "bronze.ingest": {"silver.plan"},
+            "silver.plan": {"silver.shards", "silver.commit"},
+            "silver.shards": {"silver.measure"},
+            "silver.measure": {"silver.commit"},
+            "silver.commit": {"silver.budget"},
+            "silver.budget": set(),
+        }
+        assert [t.task_id for t in dags[f"{pipeline}_gold"].topological_sort()] == ["curate", "publish"]
+        assert [t.task_id for t in dags[f"{pipeline}_train"].topological_sort()] == [
+            "quiet",
+            "train",
+            "report",
+            "publish",
+        ]
+
+    def test_silver_wakes_gold_and_the_warehouse_wakes_training(self, dags, pipeline):
+        fed = {
+            f"{pipeline}_gold": dags[pipeline].get_task("silver.commit").outlets,
+            f"{pipeline}_train": dags[f"{pipeline}_gold"].get_task("publish").outlets,
+        }
+        for consumer, outlets in fed.items():
+            assert [asset.uri for asset in outlets] == [dags[consumer].timetable.asset_condition.uri]
+            # Whatever drop the event is about, it means one and the same rebuild of whole tables.
+            assert dags[consumer].timetable.default_partition_mapper.to_downstream("2026-01-01") == "all"
+            assert dags[consumer].max_active_runs == 1
+            assert dags[consumer].is_paused_upon_creation is False
+
+    def test_publishing_what_training_made_does_not_wake_training(self, dags, pipeline):
+        assert dags[f"{pipeline}_train"].get_task("publish").outlets == []
+
+    def test_whole_tables_have_one_writer(self, dags, pipeline):
+        writers = [
+            dags[f"{pipeline}_gold"].get_task("curate"),
+            dags[f"{pipeline}_gold"].get_task("publish"),
+            dags[f"{pipeline}_train"].get_task("publish"),
+        ]
+        assert {task.pool for task in writers} == {POOL}
+
+    def test_everything_but_the_verdict_on_the_budget_is_tried_again(self, dags, pipeline):
+        for dag_id in (pipeline, f"{pipeline}_gold", f"{pipeline}_train"):
+            for task in dags[dag_id].tasks:
+                assert task.retries >= 2 or task.task_id == "silver.budget"
+
+
+def test_the_form_of_a_drop_run(dags):
+    params = dags["voxforge_gender"].params
+    assert {"source", "drop", "limit", "files_per_task"} <= set(params)
+    schema = params.get_param("files_per_task").schema
+    assert (schema["type"], schema["minimum"], schema["title"]) == ("integer", 1, "Files per task")
+    assert params.get_param("drop").schema["type"] == ["string", "null"]
+    assert params.get_param("drop").schema["format"] == "date"
+    assert any(name.startswith("voice_features.") for name in params)
+
+
+def test_the_form_of_a_gold_run_is_the_pipelines_thresholds(dags):
+    assert set(dags["voxforge_gender_gold"].params) == set(PIPELINES["voxforge_gender"].thresholds.model_fields)
