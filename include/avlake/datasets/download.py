@@ -11,10 +11,12 @@ import contextlib
 import logging
 import random
 import re
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
@@ -50,7 +52,7 @@ class Http:
     def __init__(self, *, max_bytes: int, auth: tuple[str, str] | None = None, backoff_s: float = BACKOFF_S) -> None:
         self._max_bytes, self._backoff_s = max_bytes, backoff_s
         agent = {"User-Agent": f"avlake/{version('avlake')}", "Accept-Encoding": "identity"}
-        self._client = httpx.Client(headers=agent, timeout=TIMEOUT, auth=auth, follow_redirects=False)
+        self._client = httpx.Client(headers=agent, timeout=TIMEOUT, auth=auth, verify=_certificates())
 
     def __enter__(self) -> Http:
         return self
@@ -173,6 +175,12 @@ def web_url(text: str) -> tuple[httpx.URL, tuple[str, str] | None]:
     if url.scheme not in ("http", "https") or not url.host:
         raise RequestError(f"{url.host or 'no host'}: only http:// and https:// addresses can be fetched")
     return url.copy_with(userinfo=b""), (url.username, url.password) if url.userinfo else None
+
+
+@cache
+def _certificates() -> ssl.SSLContext:
+    """Read once: there is a client per file."""
+    return httpx.create_ssl_context()
 
 
 def _expect(response: httpx.Response, *statuses: int) -> int:

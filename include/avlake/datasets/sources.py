@@ -164,29 +164,30 @@ class HttpIndexSource:
         with self._http() as http:
             page = _Links(http.text(str(self._url)))
         found: dict[str, dict[str, str]] = defaultdict(dict)
-        below = self._url.path.rpartition("/")[0] + "/"
         for link in page.links:
-            try:
-                url = self._url.join(link)
-            except (httpx.InvalidURL, ValueError):
-                continue
-            name = unquote(url.path.rpartition("/")[2])
-            match = self._name.fullmatch(name)
-            same = (url.scheme, url.host, url.port) == (self._url.scheme, self._url.host, self._url.port)
-            if (
-                match
-                and same
-                and url.path.startswith(below)
-                and not url.query
-                and _is_delivered(name)
-                and "/" not in name
-            ):
-                try:
-                    drop = datetime.strptime(match["date"], "%Y%m%d").date().isoformat()
-                except ValueError:
-                    continue
-                found[drop].setdefault(name, str(url.copy_with(userinfo=b"", fragment=None)))
+            if archive := self._archive(link):
+                drop, name, url = archive
+                found[drop].setdefault(name, url)
         return dict(found)
+
+    def _archive(self, link: str) -> tuple[str, str, str] | None:
+        """Drop, name and address of the archive that a link leads to, if it is to count."""
+        try:
+            url = self._url.join(link)
+        except (httpx.InvalidURL, ValueError):
+            return None
+        folder, last = _split(url)
+        name = unquote(last)  # may hold an encoded slash
+        match = self._name.fullmatch(name)
+        here = (url.scheme, url.host, url.port) == (self._url.scheme, self._url.host, self._url.port)
+        below = folder.startswith(_split(self._url)[0]) and ".." not in unquote(folder).split("/")
+        if not (match and here and below) or url.query or "/" in name or not _is_delivered(name):
+            return None
+        try:
+            drop = datetime.strptime(match["date"], "%Y%m%d").date().isoformat()
+        except ValueError:
+            return None
+        return drop, name, str(url.copy_with(userinfo=b"", fragment=None))
 
     def _http(self) -> Http:
         most = self._settings.download_max_mb * MIB
@@ -203,6 +204,12 @@ class _Links(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.links += [value.strip() for key, value in attrs if tag == "a" and key == "href" and value]
+
+
+def _split(url: httpx.URL) -> tuple[str, str]:
+    """The path as sent, up to its last slash, and the rest."""
+    folder, slash, last = url.raw_path.decode().partition("?")[0].rpartition("/")
+    return folder + slash, last
 
 
 def _entry(name: str, url: str, response: httpx.Response) -> Entry | None:
