@@ -48,9 +48,9 @@ class Airflow:
             self._request("POST", "/pools", json=pool, conflict_ok=True)
 
     def trigger(
-        self, dag_id: str, *, key: str, conf: dict[str, Any] | None = None, run_id: str | None = None
+        self, dag_id: str, *, key: str | None, conf: dict[str, Any] | None = None, run_id: str | None = None
     ) -> str | None:
-        """Start a run with that partition key; its id, or None where a run named `run_id` exists already."""
+        """Start a run, with a partition key if the Dag has one; its id, or None where `run_id` exists already."""
         body = {"logical_date": None, "partition_key": key, "conf": conf or {}}
         if run_id:
             body["dag_run_id"] = run_id
@@ -68,6 +68,9 @@ class Airflow:
             "dag_run_conf": conf,
         }
         return int(self._request("POST", "/backfills", json=body)["id"])
+
+    def backfills(self, dag_id: str) -> list[dict[str, Any]]:
+        return list(self._pages("/backfills", "backfills", dag_id=dag_id))
 
     def runs(self, dag_id: str, since: datetime) -> list[dict[str, Any]]:
         """Runs that are active, or were queued at `since` or later; oldest first."""
@@ -106,6 +109,7 @@ class Airflow:
     def _request(
         self, method: str, path: str, *, missing_ok: bool = False, conflict_ok: bool = False, **options: Any
     ) -> Any:
+        reason = "the token is refused"
         for attempt in range(ATTEMPTS):
             if "Authorization" not in self._http.headers:
                 self._authorise()

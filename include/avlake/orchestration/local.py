@@ -55,10 +55,10 @@ def run(pipeline: str, source: str | None, drop: str | None, *, folder: Path | N
     _say("Airflow  starting" if server.session is None else "Airflow  is there already")
     airflow = server.start({}, _say)
     _say(f"Airflow  {airflow.url}  user admin, password in {server.password_file}")
-    _prepare(airflow, pipeline, server.log)
+    prepare(airflow, pipeline, server.log)
 
     since = datetime.now(UTC)
-    _submit(airflow, pipeline, work)
+    submit(airflow, pipeline, work)
     follower = Follower(airflow, pipeline, since, frozenset(work.drops))
     follower.drops()
     if _failed(follower, server):
@@ -84,7 +84,7 @@ def stop() -> int:
     return 0
 
 
-def _prepare(airflow: Airflow, pipeline: str, log: Path) -> None:
+def prepare(airflow: Airflow, pipeline: str, log: Path) -> None:
     """Wait until Airflow knows the Dags, and let them run."""
     airflow.ensure_pool(POOL, 1, "one at a time: whatever publishes or rebuilds whole tables")
     deadline = time.monotonic() + PARSE_TIMEOUT_S
@@ -97,7 +97,7 @@ def _prepare(airflow: Airflow, pipeline: str, log: Path) -> None:
         airflow.unpause(dag_id)
 
 
-def _submit(airflow: Airflow, pipeline: str, work: Work) -> None:
+def submit(airflow: Airflow, pipeline: str, work: Work) -> None:
     if work.as_backfill:
         first, last = work.drops[0], work.drops[-1]
         number = airflow.backfill(pipeline, first=first, last=last, conf=work.conf, max_active_runs=CONCURRENT_DROPS)

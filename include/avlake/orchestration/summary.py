@@ -8,10 +8,11 @@ from avlake.orchestration.drops import Work
 from avlake.orchestration.server import USER, Server
 from avlake.pipelines import get_pipeline
 from avlake.settings import Settings
+from avlake.stages.curate import GoldSql
 
 ROWS = """
-SELECT subject_id, label, split, count(*) AS windows, count(DISTINCT file_id) AS files
-FROM {table} WHERE kept GROUP BY ALL ORDER BY subject_id LIMIT 8
+SELECT {facts}, split, count(*) AS rows, count(DISTINCT path) AS files
+FROM gold.{name} WHERE kept GROUP BY ALL ORDER BY ALL LIMIT 8
 """
 METRICS = """
 SELECT model, split, metric, value, ci_low, ci_high, n FROM gold.model_runs
@@ -24,8 +25,9 @@ def print_summary(
     pipeline: str, settings: Settings, airflow: Airflow, server: Server, work: Work, *, report: str | None
 ) -> None:
     """Print to stdout what was made and what to try next."""
-    table = f"gold.{get_pipeline(pipeline).gold[0]}"
-    query = " ".join(ROWS.format(table=table).split())
+    gold = GoldSql.load(get_pipeline(pipeline).gold[0])
+    facts = ", ".join(filter(None, (gold.group, gold.label)))
+    query = " ".join(ROWS.format(facts=facts, name=gold.name).split())
     print(f"\n{query}\n")
     with warehouse.connect(settings) as con:
         print(con.sql(query))
