@@ -40,7 +40,9 @@ def write_fragment(store: Store, table: Table, drop: tuple[str, str] | None, bat
     path = f"{folder}{uuid.uuid4().hex}.parquet"
     target = store.path(f"{table.path}/{path}")
     schema = stored_schema(table)
-    ranges: dict[str, list[Any]] = {name: [] for name in table.key if name in schema.names}
+    # Times are left out: Delta wants them rounded to milliseconds, and no table is searched by them.
+    ranged = (f.name for f in schema if f.name in table.key and not pa.types.is_timestamp(f.type))
+    ranges: dict[str, list[Any]] = {name: [] for name in ranged}
     rows = 0
     store.fs.makedirs(target.rpartition("/")[0], exist_ok=True)
     with pq.ParquetWriter(

@@ -21,17 +21,20 @@ def text(settings: Settings) -> str:
     lines = ["Pipelines"]
     lines += [f"  {p.name:18} {p.dataset.name:10} {p.doc}" for p in PIPELINES.values()]
     lines += ["", f"Lake  {settings.uri}"]
-    lines += [f"  {name:24} {rows:>10} rows  {drops:>4} drops" for name, rows, drops, _ in tables(lake)] or ["  empty"]
+    lines += [
+        f"  {name:24} {rows:>10} rows" + (f"  {drops:>4} drops" if drops else "")
+        for name, rows, drops, _ in tables(lake)
+    ] or ["  empty"]
     lines += ["", f"Next  {_next_step(lake)}"]
     return "\n".join(lines)
 
 
-def tables(lake: Lake) -> list[tuple[str, int, int, str]]:
-    """Every table that exists: name, rows, drops, what a row is."""
-    found = []
+def tables(lake: Lake) -> list[tuple[str, int, int | None, str]]:
+    """Every table that exists: name, rows, drops (None where it is one whole), what a row is."""
+    found: list[tuple[str, int, int | None, str]] = []
     for name in lake.tables():
         data = lake.scan(name)
-        found.append((name, data.count_rows() if data else 0, len(lake.drops(name)), _doc(name)))
+        found.append((name, data.count_rows() if data else 0, len(lake.drops(name)) or None, _doc(name)))
     return found
 
 

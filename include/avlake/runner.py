@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import queue
 import secrets
 import threading
 from collections.abc import Callable
@@ -12,6 +14,7 @@ from typing import Any
 
 from avlake.datasets.base import Source
 from avlake.errors import RequestError, UnknownDrop, WorkError
+from avlake.media.sandbox import Sandbox
 from avlake.pipelines import Pipeline, get_pipeline
 from avlake.settings import Settings
 from avlake.stages.commit import CommitReport, commit
@@ -138,6 +141,7 @@ CLI_FILES_PER_SHARD = 16  # small, so that the cores finish together
 def _measure(settings: Settings, plan: str, shards: int, files: int, run_id: str, progress: Progress | None) -> None:
     """Measure shards side by side, each in a child process of its own; the threads only wait for them."""
     counted, done = threading.Lock(), 0
+    idle: queue.SimpleQueue[Sandbox] = queue.SimpleQueue()
 
     def one_more(path: str, _done: int, _total: int) -> None:
         nonlocal done
@@ -146,11 +150,17 @@ def _measure(settings: Settings, plan: str, shards: int, files: int, run_id: str
             if progress:
                 progress(f"measure {path}", done, files)
 
-    with ThreadPoolExecutor(settings.jobs) as pool:
-        waiting = [
-            pool.submit(measure_shard, settings, plan=plan, shard=i, run_id=run_id, progress=one_more)
-            for i in range(shards)
-        ]
+    def one_shard(shard: int) -> None:
+        sandbox = idle.get()
+        try:
+            measure_shard(settings, plan=plan, shard=shard, run_id=run_id, progress=one_more, sandbox=sandbox)
+        finally:
+            idle.put(sandbox)
+
+    with contextlib.ExitStack() as stack, ThreadPoolExecutor(settings.jobs) as pool:
+        for _ in range(min(settings.jobs, shards)):
+            idle.put(stack.enter_context(Sandbox(settings)))
+        waiting = [pool.submit(one_shard, shard) for shard in range(shards)]
         try:
             for future in waiting:
                 future.result()

@@ -61,7 +61,7 @@ class Store:
 
     def open(self, name: str) -> IO[bytes]:
         """Open for reading, seekable."""
-        return self.fs.open(self.path(name), "rb")  # type: ignore[no-any-return]
+        return self.fs.open(self.path(name), "rb")
 
     def read(self, name: str) -> bytes:
         """The whole object.
@@ -69,7 +69,7 @@ class Store:
         Raises:
             FileNotFoundError: if there is none.
         """
-        return self.fs.cat_file(self.path(name))  # type: ignore[no-any-return]
+        return self.fs.cat_file(self.path(name))
 
     def write(self, name: str, data: bytes) -> None:
         """Write whole or not at all: a single PUT, or a temporary file and a rename in a folder."""

@@ -44,7 +44,7 @@ class Extractor:
     reads: ClassVar[tuple[str, ...]] = ("audio",)  # the clip's streams it needs; without them the file fails to open
     Params: ClassVar[type[Params]] = Params
 
-    def __init__(self, params: Params | None = None) -> None:
+    def __init__(self, params: BaseModel | None = None) -> None:
         self.params = params if params is not None else self.Params()
 
     @property
@@ -67,7 +67,7 @@ class Extractor:
 
 def load(name: str) -> type[Extractor]:
     """The extractor class of a silver table's name."""
-    return importlib.import_module(f"avlake.extractors.{name}").EXTRACTOR  # type: ignore[no-any-return]
+    return importlib.import_module(f"avlake.extractors.{name}").EXTRACTOR
 
 
 def all_extractors() -> dict[str, type[Extractor]]:

@@ -48,7 +48,7 @@ class Clip:
         """`compute()`, kept for the next extractor that asks for the same name (a shared spectrogram, say)."""
         if name not in self._memo:
             self._memo[name] = compute()
-        return self._memo[name]  # type: ignore[no-any-return]
+        return self._memo[name]
 
     @cached_property
     def audio(self) -> Audio:
@@ -123,4 +123,4 @@ def _as_float(frame: Any) -> tuple[np.ndarray[Any, np.dtype[np.float32]], float]
 
 
 def _reason(error: Exception) -> str:
-    return str(error).replace("<none>", "the file").strip() or type(error).__name__
+    return str(getattr(error, "strerror", None) or error).strip() or type(error).__name__
