@@ -45,7 +45,9 @@ def _amplitude(samples: Floats) -> tuple[Any, ...]:
     n = len(samples)
     ordered = np.sort(samples)
     low, high = ordered[0], ordered[-1]
-    q25, median, q75 = (quantiles(ordered[None], np.array([n]), q)[0] for q in (0.25, 0.5, 0.75))
+    position = np.array((0.25, 0.5, 0.75)) * (n - 1)
+    below = position.astype(np.intp)
+    q25, median, q75 = ordered[below] + (ordered[below + 1] - ordered[below]) * (position - below)
     mean = samples.mean()
     z = samples - mean
     std = np.sqrt(np.einsum("s,s->", z, z) / n)
@@ -55,7 +57,7 @@ def _amplitude(samples: Floats) -> tuple[Any, ...]:
         square = z * z
         skewness, kurtosis = np.einsum("s,s->", square, z) / n, np.einsum("s,s->", square, square) / n
     edges = np.linspace(low, high, HISTOGRAM_BINS + 1, dtype=np.float32)
-    share = np.diff(np.searchsorted(ordered, edges[1:-1]), prepend=0, append=n) / n
+    share = np.diff(np.append(np.searchsorted(ordered, edges[:-1]), n)) / n
     fullest = int(share.argmax())
     mode = (edges[fullest] + edges[fullest + 1]) / 2
     spread = (low, high, high - low, q25, q75, q75 - q25)
@@ -66,7 +68,7 @@ def frequency(spectra: Floats, loudest: Floats, bins: slice) -> Floats:
     """Statistics of each window's mean spectrum within `bins`: (n_windows, len(FREQUENCY)).
 
     Parameters:
-        spectra: mean magnitudes (n_windows, 1 + N_FFT / 2).
+        spectra: magnitudes summed over a window's frames (n_windows, 1 + N_FFT / 2).
         loudest: the largest magnitude of any frame (n_windows, 1 + N_FFT / 2); its maximum is the peak frequency.
 
     The spectrum, scaled to sum to 1, is read as a distribution of frequency: mean, std, median, mode, quartiles, in
@@ -105,7 +107,7 @@ def f0(tracks: Floats) -> Floats:
     voiced = np.isfinite(ordered)
     count = voiced.sum(axis=1)
     speaks = count > 0
-    low, q05, q25, median, q75, q95, high = (quantiles(ordered, count, q) for q in (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1))
+    low, q05, q25, median, q75, q95, high = (_quantiles(ordered, count, q) for q in (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1))
     mean, std = _moments(ordered, voiced)
     _, semitones_std = _moments(12 * np.log2(np.where(voiced, ordered, 1)), voiced)
     semitones_iqr = 12 * np.log2(np.where(speaks, q75, 1) / np.where(speaks, q25, 1))
@@ -116,7 +118,7 @@ def f0(tracks: Floats) -> Floats:
     return np.where(speaks, statistics, 0).T.astype(np.float32)
 
 
-def quantiles(ordered: Floats, count: np.ndarray, q: float) -> Floats:
+def _quantiles(ordered: Floats, count: np.ndarray, q: float) -> Floats:
     """Linear interpolation between the first `count` sorted values of each row, as `np.quantile` does: (n_rows,)."""
     last = np.maximum(count - 1, 0)
     below = (q * last).astype(np.intp)

@@ -7,6 +7,7 @@ definitions) and F0 from YIN (`pitch`), both shared by all windows; a window has
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -24,7 +25,7 @@ from avlake.tables import silver
 if TYPE_CHECKING:
     from avlake.media.clip import Clip
 
-BATCH = 32  # windows measured together: bounds memory, and more than most recordings have
+BATCH = 32  # windows summed up at a time: bounds memory, and is more than most recordings have
 ALL_BINS = slice(2, len(BINS_HZ))  # a recorder's DC offset leaks into bins 0 and 1
 LOW_BINS = slice(2, int(np.searchsorted(BINS_HZ, 280.0, "right")))  # the range of the voice-gender literature
 
@@ -107,8 +108,8 @@ class VoiceFeatures(base.Extractor):
         if not windows:
             seconds = (stop - start) / SAMPLE_RATE
             raise Quarantined("too_short", f"{seconds:.2f} s of sound; at least {params.min_window_s:g} s are needed")
-        sound = clip.audio.samples[start:stop]
-        rows = np.concatenate([_measure(sound, windows[i : i + BATCH], hop) for i in range(0, len(windows), BATCH)])
+        frames = _Frames(clip.audio.samples[start:stop], windows)
+        rows = np.concatenate([frames.summary(first, last) for first, last in _alike(windows)])
         times = (np.array(windows, np.float64) + start) / SAMPLE_RATE
         return {
             "window_index": np.arange(len(windows), dtype=np.int32),
@@ -125,49 +126,62 @@ def _samples(seconds: float) -> int:
     return round(seconds * SAMPLE_RATE)
 
 
-def _measure(sound: Floats, windows: list[tuple[int, int]], hop: int) -> Floats:
-    """The features of consecutive windows: frames are measured once, then summed up for windows of equal length."""
-    first = windows[0][0]
-    frames = _Frames(sound[first : windows[-1][1]])
-    rows = []
-    for length, group in groupby(windows, lambda window: window[1] - window[0]):
-        starts = [start - first for start, _ in group]
-        rows.append(frames.summary(starts[0], len(starts), length, hop))
-    return np.concatenate(rows)
+def _alike(windows: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """First and end index of runs of windows of equal length, at most BATCH of them."""
+    lengths = [stop - start for start, stop in windows]
+    first = 0
+    for _, run in groupby(lengths):
+        end = first + len(list(run))
+        yield from ((i, min(i + BATCH, end)) for i in range(first, end, BATCH))
+        first = end
 
 
 class _Frames:
-    """Everything measured per frame of `x`: frame i begins at sample i * HOP."""
+    """Everything measured per frame of a recording, once for all its windows; frame i begins at sample i * HOP."""
 
-    def __init__(self, x: Floats) -> None:
-        self.x = x
-        pieces = [_spectral(piece) for piece in spectrum.chunks(x, N_FFT)]
-        self.magnitude, self.timbre, self.contrast_peaks, self.contrast_valleys, self.mel = (
-            np.concatenate(parts) for parts in zip(*pieces, strict=True)
-        )
+    def __init__(self, x: Floats, windows: list[tuple[int, int]]) -> None:
+        self.x, self.windows = x, windows
+        self.spectra = np.zeros((len(windows), len(BINS_HZ)), np.float32)  # sum over the frames of each window
+        self.loudest = np.zeros_like(self.spectra)
+        pieces, done = [], 0
+        for piece in spectrum.chunks(x, N_FFT):
+            magnitude = spectrum.spectrogram(piece)
+            self._add(magnitude, done)
+            pieces.append(_per_frame(piece, magnitude))
+            done += len(magnitude)
+        self.timbre, self.peaks_db, self.valleys_db, self.mel = map(np.concatenate, zip(*pieces, strict=True))
         self.mel_db = spectrum.to_db(self.mel)
         self.f0 = np.concatenate([pitch.yin(piece) for piece in spectrum.chunks(x, pitch.FRAME)])
 
-    def summary(self, start: int, count: int, length: int, hop: int) -> Floats:
-        """(count, len(FEATURES)) for `count` windows of `length` samples, one every `hop` samples from `start`."""
+    def _add(self, magnitude: Floats, done: int) -> None:
+        """Add the frames from number `done` on to the spectra of the windows they lie in."""
+        bounds = np.array(self.windows)
+        first, end = bounds[:, 0] // HOP - done, (bounds[:, 1] - N_FFT) // HOP + 1 - done
+        for w in np.flatnonzero((first < len(magnitude)) & (end > 0)):
+            inside = magnitude[max(first[w], 0) : end[w]]
+            self.spectra[w] += inside.sum(axis=0)
+            np.maximum(self.loudest[w], inside.max(axis=0), out=self.loudest[w])
+
+    def summary(self, first: int, end: int) -> Floats:
+        """(n_windows, len(FEATURES)) for the windows `first` to `end`, which are equally long and equally spaced."""
+        start, length = self.windows[first][0], self.windows[first][1] - self.windows[first][0]
+        hop = self.windows[first + 1][0] - start if end - first > 1 else HOP
 
         def windows(values: Floats, frame: int = N_FFT) -> Floats:
-            """(n_frames, ...) → (count, ..., frames of one window)."""
+            """(n_frames, ...) → (n_windows, ..., frames of one window)."""
             n = (length - frame) // HOP + 1
             view = np.lib.stride_tricks.sliding_window_view(values, n, axis=0)
-            return view[start // HOP :: hop // HOP][:count]
+            return view[start // HOP :: hop // HOP][: end - first]
 
-        samples = np.lib.stride_tricks.sliding_window_view(self.x, length)[start::hop][:count]
-        magnitude = windows(self.magnitude)
-        mean_spectra = np.stack([m.mean(axis=-1) for m in magnitude])
-        loudest = np.stack([m.max(axis=-1) for m in magnitude])
+        samples = np.lib.stride_tricks.sliding_window_view(self.x, length)[start::hop][: end - first]
+        spectra, loudest = self.spectra[first:end], self.loudest[first:end]
         mel, mel_db = windows(self.mel), spectrum.floor_db(windows(self.mel_db))
-        contrast = spectrum.floor_db(windows(self.contrast_peaks)) - spectrum.floor_db(windows(self.contrast_valleys))
+        contrast = spectrum.floor_db(windows(self.peaks_db)) - spectrum.floor_db(windows(self.valleys_db))
         per_frame = np.concatenate((windows(self.timbre), contrast, spectrum.mfcc(mel_db)), axis=1)
         return np.column_stack(
             (
                 distributions.amplitude(samples),
-                *(distributions.frequency(mean_spectra, loudest, bins) for bins in (ALL_BINS, LOW_BINS)),
+                *(distributions.frequency(spectra, loudest, bins) for bins in (ALL_BINS, LOW_BINS)),
                 distributions.f0(windows(self.f0, pitch.FRAME)),
                 *(per_frame.mean(axis=-1), per_frame.std(axis=-1)),
                 *(getattr(values, stat)(axis=(1, 2)) for values in (mel, mel_db) for stat in _OVERALL),
@@ -175,9 +189,8 @@ class _Frames:
         )
 
 
-def _spectral(x: Floats) -> tuple[Floats, ...]:
-    """Of each frame: magnitudes, the first of _PER_FRAME, contrast's peaks and valleys in dB, mel powers."""
-    magnitude = spectrum.spectrogram(x)
+def _per_frame(x: Floats, magnitude: Floats) -> tuple[Floats, ...]:
+    """The first of _PER_FRAME side by side, contrast's peaks and valleys in dB, mel powers: each (n_frames, ...)."""
     power = np.square(magnitude)
     timbre = np.column_stack(
         (
@@ -187,4 +200,4 @@ def _spectral(x: Floats) -> tuple[Floats, ...]:
             spectrum.chroma(power),
         )
     )
-    return magnitude, timbre, *spectrum.contrast_db(magnitude), spectrum.mel(power)
+    return timbre, *spectrum.contrast_db(magnitude), spectrum.mel(power)
