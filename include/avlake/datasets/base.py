@@ -47,6 +47,7 @@ class Source(Protocol):
     """A place that holds drops of one dataset: a folder, an object-store prefix or an HTTP index."""
 
     uri: str
+    is_local: bool  # its files are on this machine: none is downloaded
 
     def drops(self) -> list[str]:
         """Dates (YYYY-MM-DD) of the drops there, sorted."""

@@ -20,7 +20,7 @@ from urllib.parse import unquote
 
 import httpx
 
-from avlake.datasets.base import Entry
+from avlake.datasets.base import Entry, Source
 from avlake.datasets.download import BACKOFF_S, Http, web_url
 from avlake.errors import RequestError, WorkError
 from avlake.settings import MIB, Settings
@@ -40,10 +40,13 @@ def is_date(text: str) -> bool:
 
 
 @contextlib.contextmanager
-def download_folder(settings: Settings, what: str) -> Iterator[Path]:
-    """A folder for downloads, whole and partial, which a killed run leaves to the next; one run at a time has it."""
-    folder = settings.downloads / hashlib.sha256(what.encode()).hexdigest()[:16]
-    folder.mkdir(parents=True, exist_ok=True)
+def download_folder(source: Source, drop: str, settings: Settings) -> Iterator[Path]:
+    """Where `source.fetch` may write: a folder that one run at a time has, and that a failed run leaves to the next."""
+    if source.is_local:
+        yield settings.downloads  # nothing is written
+        return
+    folder = settings.downloads / hashlib.sha256(f"{source.uri} {drop}".encode()).hexdigest()[:16]
+    settings.downloads.mkdir(parents=True, exist_ok=True)
     with folder.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         folder.mkdir(exist_ok=True)
@@ -60,8 +63,8 @@ class FolderSource:
 
     def __init__(self, uri: str, dataset: str, settings: Settings) -> None:
         self._store = open_store(uri)
-        self.uri = self._store.uri
-        if self._store.is_local and not Path(self._store.root).is_dir():
+        self.uri, self.is_local = self._store.uri, self._store.is_local
+        if self.is_local and not Path(self._store.root).is_dir():
             raise RequestError(f"no folder {self.uri}; a source holds <dataset>/<YYYY-MM-DD>/ folders")
         self._dataset = dataset
 
@@ -72,11 +75,11 @@ class FolderSource:
         folder = self._folders.get(drop)
         if folder is None:
             return []
-        listed = self._walk(Path(folder)) if self._store.is_local else self._find(folder)
+        listed = self._walk(Path(folder)) if self.is_local else self._find(folder)
         return sorted((entry for entry in listed if _is_delivered(entry.path)), key=lambda entry: entry.path)
 
     def fetch(self, entry: Entry, folder: Path) -> Path:
-        if self._store.is_local:
+        if self.is_local:
             return Path(entry.uri)
         target = folder / _local_name(entry)
         if not target.exists() or not entry.version:
@@ -120,7 +123,7 @@ class FolderSource:
                 yield Entry(path[len(folder) + 1 :], uri, version, info["size"])
 
     def _is_inside(self, path: Path) -> bool:
-        if not self._store.is_local or path.resolve().is_relative_to(self._store.root):
+        if not self.is_local or path.resolve().is_relative_to(self._store.root):
             return True
         log.warning("%s is a link out of %s: ignored", path, self.uri)
         return False
@@ -131,6 +134,8 @@ class HttpIndexSource:
 
     A link counts if it leads below the page, on the same host, and its last part is a `name`.
     """
+
+    is_local = False
 
     def __init__(self, url: str, settings: Settings, *, name: re.Pattern[str], backoff_s: float = BACKOFF_S) -> None:
         """`name` matches an archive's whole name, with a group `date` (yyyymmdd)."""

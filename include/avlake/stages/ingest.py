@@ -66,7 +66,7 @@ def ingest(
     opened = spec.open_source(source, settings)
     if drop not in opened.drops():
         raise UnknownDrop(dataset, drop, opened.uri, opened.drops())
-    with download_folder(settings, f"{opened.uri} {drop}") as folder:
+    with download_folder(opened, drop, settings) as folder:
         lake = Lake.open(settings)
         bronze, failed = BronzeDrop(settings, lake, spec, drop), archive_failures(lake, dataset, drop, settings)
         entries = _first(opened.entries(drop), max_archives, bronze.delivered)
