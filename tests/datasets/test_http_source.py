@@ -256,6 +256,18 @@ def test_a_wrong_range_is_not_appended(site: Site, tmp_path: Path) -> None:
     assert fetched(site, tmp_path) == DATA
 
 
+def test_a_range_of_another_file_is_not_appended(site: Site, tmp_path: Path) -> None:
+    def careless(request: BaseHTTPRequestHandler, before: int) -> None:
+        if request.command == "GET" and before == 0:
+            return cut(DATA, 1_500_000)(request, before)
+        request.headers.replace_header("If-Range", '"new"') if "If-Range" in request.headers else None
+        return send(bytes(len(DATA)), etag='"new"')(request, before)
+
+    site.pages[f"/dir/{NAME}"] = careless
+    entry = Entry(NAME, f"{site.address}/dir/{NAME}", ETAG, len(DATA))
+    assert opened(site).fetch(entry, tmp_path).read_bytes() == bytes(len(DATA))
+
+
 def test_a_range_refused_starts_again(site: Site, tmp_path: Path) -> None:
     site.pages[f"/dir/{NAME}"] = at_first(2, at_first(1, cut(DATA, 1_500_000), gone(416)), send(DATA))
     assert fetched(site, tmp_path) == DATA

@@ -107,12 +107,13 @@ class Http:
         headers = {"Range": f"bytes={have}-", "If-Range": validator} if have and validator else {}
         with self._open("GET", url, headers) as response:
             if response.status_code == 416:
-                part.unlink()
+                part.unlink(missing_ok=True)
                 raise _Again("the server has less than was downloaded already")
             begin = _expect(response, 200, 206) == 206
-            if begin and _first_byte(response) != have:
+            other = validator and validator.startswith('"') and response.headers.get("ETag", validator) != validator
+            if begin and (other or _first_byte(response) != have):
                 part.unlink(missing_ok=True)
-                raise _Again("the server sent another range than the one asked for")
+                raise _Again("the server sent another file's range, or another range, than the one asked for")
             done = have if begin else 0
             with part.open("ab" if begin else "wb") as file:
                 for chunk in self._bounded(response, done):
