@@ -19,9 +19,9 @@ def voice_features(y: np.ndarray) -> dict[str, float]:
 
 
 def _amplitude(y: np.ndarray) -> dict[str, float]:
-    counts, edges = np.histogram(y.astype(np.float32), 256)
-    if not np.ptp(y):
-        edges = np.full(257, y[0])
+    single = y.astype(np.float32)
+    edges = single.min() + np.ptp(single) * np.linspace(0, 1, 257, dtype=np.float32)
+    counts = np.histogram(single, edges)[0]
     q25, median, q75 = np.quantile(y, (0.25, 0.5, 0.75))
     values = {
         "mean": y.mean(),

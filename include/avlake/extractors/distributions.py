@@ -26,7 +26,7 @@ F0 = (
     *("hz_iqr", "semitones_std", "semitones_iqr"),
 )
 
-HISTOGRAM_BINS = 256
+UNIT = np.linspace(0, 1, 257, dtype=np.float32)  # the edges of a histogram from minimum to maximum
 ROUNDED_OFF = 1e-6  # a spread below this share of the mean is rounding, not variation
 
 Doubles = np.ndarray[Any, np.dtype[np.float64]]
@@ -38,10 +38,12 @@ def amplitude(windows: Floats) -> Floats:
     `mode` is the centre of the fullest of 256 equal bins between minimum and maximum, `entropy` that histogram's
     Shannon entropy over log(256). Constant samples have skewness, kurtosis and entropy 0.
     """
-    return np.array([_amplitude(samples) for samples in windows], np.float32)  # one window fits a core's cache
+    rows, shares = zip(*map(_amplitude, windows), strict=True)  # one at a time: a window fits a core's cache
+    return np.column_stack((np.array(rows), _entropy(np.array(shares)))).astype(np.float32)
 
 
-def _amplitude(samples: Floats) -> tuple[Any, ...]:
+def _amplitude(samples: Floats) -> tuple[tuple[Any, ...], Doubles]:
+    """All of AMPLITUDE but the last, and the histogram as shares of 1."""
     n = len(samples)
     ordered = np.sort(samples)
     low, high = ordered[0], ordered[-1]
@@ -56,12 +58,12 @@ def _amplitude(samples: Floats) -> tuple[Any, ...]:
         z /= np.float32(std)
         square = z * z
         skewness, kurtosis = np.einsum("s,s->", square, z) / n, np.einsum("s,s->", square, square) / n
-    edges = np.linspace(low, high, HISTOGRAM_BINS + 1, dtype=np.float32)
+    edges = low + (high - low) * UNIT
     share = np.diff(np.append(np.searchsorted(ordered, edges[:-1]), n)) / n
     fullest = int(share.argmax())
     mode = (edges[fullest] + edges[fullest + 1]) / 2
     spread = (low, high, high - low, q25, q75, q75 - q25)
-    return mean, median, mode, std, std * std, *spread, skewness, kurtosis, _entropy(share[None])[0]
+    return (mean, median, mode, std, std * std, *spread, skewness, kurtosis), share
 
 
 def frequency(spectra: Floats, loudest: Floats, bins: slice) -> Floats:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from avlake.extractors.spectrum import TINY, Floats, frames
+from avlake.extractors.spectrum import TINY, Floats, chunks, frames
 from avlake.media.clip import SAMPLE_RATE
 
 FRAME = 1280
@@ -22,7 +22,11 @@ LONGEST = int(np.ceil(SAMPLE_RATE / F0_MIN_HZ))
 
 def yin(x: Floats) -> Floats:
     """F0 in Hz of each frame, NaN where it is unvoiced: (n_frames,); `x` holds at least FRAME samples."""
-    difference = _normalised_difference(frames(x, FRAME))
+    return np.concatenate([_yin(framed) for framed in chunks(frames(x, FRAME))])
+
+
+def _yin(framed: Floats) -> Floats:
+    difference = _normalised_difference(framed)
     trough = difference < THRESHOLD
     trough[:, 1:] &= difference[:, 1:] < difference[:, :-1]
     trough[:, 1:-1] &= difference[:, 1:-1] <= difference[:, 2:]

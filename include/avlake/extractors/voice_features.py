@@ -31,8 +31,8 @@ LOW_BINS = slice(2, int(np.searchsorted(BINS_HZ, 280.0, "right")))  # the range 
 
 _PER_FRAME = (  # mean and std over the frames of a window
     *("spectral_centroid_hz", "spectral_bandwidth_hz", "spectral_rolloff_hz", "spectral_flatness"),
-    *("zero_crossing_rate", "rms"),
     *(f"chroma_{k:02d}" for k in range(1, 13)),
+    *("zero_crossing_rate", "rms"),
     *(f"spectral_contrast_db_{k:02d}" for k in range(1, 8)),
     *(f"mfcc_{k:02d}" for k in range(1, 21)),
 )
@@ -143,15 +143,17 @@ class _Frames:
         self.x, self.windows = x, windows
         self.spectra = np.zeros((len(windows), len(BINS_HZ)), np.float32)  # sum over the frames of each window
         self.loudest = np.zeros_like(self.spectra)
+        framed = spectrum.frames(x, N_FFT)
         pieces, done = [], 0
-        for piece in spectrum.chunks(x, N_FFT):
-            magnitude = spectrum.spectrogram(piece)
+        for chunk in spectrum.chunks(framed):
+            magnitude = spectrum.spectrogram(chunk)
             self._add(magnitude, done)
-            pieces.append(_per_frame(piece, magnitude))
-            done += len(magnitude)
-        self.timbre, self.peaks_db, self.valleys_db, self.mel = map(np.concatenate, zip(*pieces, strict=True))
+            pieces.append(_per_frame(magnitude))
+            done += len(chunk)
+        timbre, self.peaks_db, self.valleys_db, self.mel = map(np.concatenate, zip(*pieces, strict=True))
+        self.timbre = np.column_stack((timbre, spectrum.zero_crossing_rate(x), spectrum.rms(framed)))
         self.mel_db = spectrum.to_db(self.mel)
-        self.f0 = np.concatenate([pitch.yin(piece) for piece in spectrum.chunks(x, pitch.FRAME)])
+        self.f0 = pitch.yin(x)
 
     def _add(self, magnitude: Floats, done: int) -> None:
         """Add the frames from number `done` on to the spectra of the windows they lie in."""
@@ -189,15 +191,8 @@ class _Frames:
         )
 
 
-def _per_frame(x: Floats, magnitude: Floats) -> tuple[Floats, ...]:
+def _per_frame(magnitude: Floats) -> tuple[Floats, ...]:
     """The first of _PER_FRAME side by side, contrast's peaks and valleys in dB, mel powers: each (n_frames, ...)."""
     power = np.square(magnitude)
-    timbre = np.column_stack(
-        (
-            *spectrum.centroid_and_bandwidth(magnitude),
-            *(spectrum.rolloff(magnitude), spectrum.flatness(power)),
-            *(spectrum.zero_crossing_rate(x), spectrum.rms(x)),
-            spectrum.chroma(power),
-        )
-    )
-    return timbre, *spectrum.contrast_db(magnitude), spectrum.mel(power)
+    timbre = (*spectrum.centroid_and_bandwidth(magnitude), spectrum.rolloff(magnitude), spectrum.flatness(power))
+    return np.column_stack((*timbre, spectrum.chroma(power))), *spectrum.contrast_db(magnitude), spectrum.mel(power)
