@@ -90,3 +90,8 @@ def test_absurd_samples_are_quarantined(clip_of):
     with pytest.raises(Quarantined) as caught:
         trim(clip_of(np.linspace(0, 1e30, 32_000), subtype="FLOAT"), 20)
     assert caught.value.error_class == "out_of_range"
+
+
+@pytest.mark.parametrize(("n", "expected"), [(5, [(0, 4)]), (6, [(0, 4), (4, 6)]), (8, [(0, 4), (4, 8)])])
+def test_a_rest_is_a_window_from_its_shortest_length_on(n, expected):
+    assert bounds(n, window=4, hop=4, shortest=1, shortest_partial=2) == expected

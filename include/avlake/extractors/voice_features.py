@@ -141,6 +141,8 @@ class _Frames:
 
     def __init__(self, x: Floats, windows: list[tuple[int, int]]) -> None:
         self.x, self.windows = x, windows
+        starts, ends = np.array(windows).T
+        self.first_frame, self.end_frame = starts // HOP, (ends - N_FFT) // HOP + 1
         self.spectra = np.zeros((len(windows), len(BINS_HZ)), np.float32)  # sum over the frames of each window
         self.loudest = np.zeros_like(self.spectra)
         framed = spectrum.frames(x, N_FFT)
@@ -157,8 +159,7 @@ class _Frames:
 
     def _add(self, magnitude: Floats, done: int) -> None:
         """Add the frames from number `done` on to the spectra of the windows they lie in."""
-        bounds = np.array(self.windows)
-        first, end = bounds[:, 0] // HOP - done, (bounds[:, 1] - N_FFT) // HOP + 1 - done
+        first, end = self.first_frame - done, self.end_frame - done
         for w in np.flatnonzero((first < len(magnitude)) & (end > 0)):
             inside = magnitude[max(first[w], 0) : end[w]]
             self.spectra[w] += inside.sum(axis=0)
