@@ -35,7 +35,7 @@ def _svm(seed: int, C: float) -> ClassifierMixin:
 
 
 def _forest(seed: int, min_samples_leaf: int) -> ClassifierMixin:
-    return RandomForestClassifier(200, min_samples_leaf=min_samples_leaf, n_jobs=1, random_state=seed)
+    return RandomForestClassifier(150, min_samples_leaf=min_samples_leaf, n_jobs=1, random_state=seed)
 
 
 def _boosting(seed: int, learning_rate: float) -> ClassifierMixin:
@@ -53,8 +53,8 @@ def _boosting(seed: int, learning_rate: float) -> ClassifierMixin:
 
 # The order is that of simplicity: what can be read off its coefficients comes first.
 CANDIDATES = (
-    Candidate("logistic_regression", _logistic, ({"C": 0.001}, {"C": 0.01}, {"C": 0.1})),
-    Candidate("svm", _svm, ({"C": 0.3}, {"C": 1.0}, {"C": 3.0})),
-    Candidate("random_forest", _forest, ({"min_samples_leaf": 5}, {"min_samples_leaf": 1})),
+    Candidate("logistic_regression", _logistic, ({"C": 0.01}, {"C": 0.1}, {"C": 1.0})),
+    Candidate("svm", _svm, ({"C": 1.0}, {"C": 3.0})),
+    Candidate("random_forest", _forest, ({"min_samples_leaf": 5}, {"min_samples_leaf": 2})),
     Candidate("gradient_boosting", _boosting, ({"learning_rate": 0.05}, {"learning_rate": 0.1})),
 )

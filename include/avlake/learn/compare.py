@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,10 +11,11 @@ import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.model_selection import StratifiedKFold
 
+from avlake.errors import WorkError
 from avlake.learn.base import Progress
 from avlake.learn.candidates import Candidate
 from avlake.learn.frame import Frame
-from avlake.learn.metrics import Scored, at_level, standard_error
+from avlake.learn.metrics import Scored, at_level
 from avlake.learn.preparation import Prepared, prepare
 from avlake.learn.splits import TEST, TRAIN, VALIDATION, Fold, group_folds, splits_suffice
 
@@ -23,14 +25,30 @@ TUNING_FOLDS = 3
 
 @dataclass(frozen=True)
 class Selection:
-    """How features are selected, and from which random numbers."""
+    """Which features a model may choose from, how it chooses, and from which random numbers.
 
+    `offers` names sets of features by prefix; which of them is offered is tuned like any other setting.
+    """
+
+    offers: tuple[tuple[str, tuple[str, ...]], ...] = (("all", ("",)),)
     n_features: int = 60
     step: int = 5
     seed: int = 0
 
-    def prepare(self, frame: Frame) -> Prepared:
-        return prepare(frame.X, frame.y, n_features=self.n_features, step=self.step, seed=self.seed)
+    def prepare(self, frame: Frame, offer: str) -> Prepared:
+        prefixes = dict(self.offers)[offer]
+        offered = np.flatnonzero([name.startswith(prefixes) for name in frame.features])
+        if not len(offered):
+            raise WorkError(f"no feature is called {' or '.join(prefixes)}...: gold was measured by something else")
+        return prepare(frame.X, frame.y, offered=offered, n_features=self.n_features, step=self.step, seed=self.seed)
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """The settings of one candidate: the set of features offered, and the classifier's own."""
+
+    offer: str
+    settings: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -38,8 +56,13 @@ class FoldModels:
     """What one fold learned from its training side, and the rows it is scored on."""
 
     held_out: Array  # row indices
-    prepared: Prepared
+    prepared: dict[str, Prepared]  # by candidate
     fitted: dict[str, ClassifierMixin]  # by candidate
+
+    def probability(self, candidate: str, X: Array) -> Array:
+        """(n, n_features) as measured -> (n,) probability of the second class."""
+        p: Array = self.fitted[candidate].predict_proba(self.prepared[candidate].transform(X))[:, 1]
+        return p
 
 
 @dataclass(frozen=True)
@@ -88,9 +111,10 @@ def _fit_folds(
     for i, (learn, held_out) in enumerate(folds):
         progress("compare models", i, len(folds))
         side = frame.rows(learn)
-        settings = tune(side, candidates, selection)
-        prepared = selection.prepare(side)
-        fitted = {c.name: prepared.fit(c.build(selection.seed, **settings[c.name])) for c in candidates}
+        tuned = tune(side, candidates, selection)
+        offers = {offer: selection.prepare(side, offer) for offer in {t.offer for t in tuned.values()}}
+        prepared = {name: offers[t.offer] for name, t in tuned.items()}
+        fitted = {c.name: prepared[c.name].fit(c.build(selection.seed, **tuned[c.name].settings)) for c in candidates}
         yield FoldModels(held_out, prepared, fitted)
     progress("compare models", len(folds), len(folds))
 
@@ -99,49 +123,59 @@ def _predict(comparison: Comparison, frame: Frame, held_out: dict[str, list[Arra
     for split, parts in held_out.items():
         rows = np.concatenate(parts)
         for name in comparison.folds[0].fitted:
-            p = [_probability(fold, name, frame.X[part]) for fold, part in zip(comparison.folds, parts, strict=True)]
+            p = [fold.probability(name, frame.X[part]) for fold, part in zip(comparison.folds, parts, strict=True)]
             comparison.predictions[name, split] = rows, np.concatenate(p)
 
 
-def _probability(fold: FoldModels, name: str, X: Array) -> Array:
-    p: Array = fold.fitted[name].predict_proba(fold.prepared.transform(X))[:, 1]
-    return p
-
-
-def tune(frame: Frame, candidates: Sequence[Candidate], selection: Selection) -> dict[str, dict[str, Any]]:
+def tune(frame: Frame, candidates: Sequence[Candidate], selection: Selection) -> dict[str, Tuned]:
     """For each candidate the settings with the smallest log loss per file over grouped folds of `frame`.
 
-    The log loss rather than the accuracy: with few speakers most settings get the same files right. Ties go to the stronger
-    regularisation.
+    The log loss rather than the accuracy: with few speakers most settings get the same files right. Ties go to what stands
+    first: the first offer, the strongest regularisation.
     """
-    losses: dict[str, Array] = {c.name: np.zeros(len(c.grid)) for c in candidates}
+    tried = {c.name: [Tuned(offer, s) for offer, _ in selection.offers for s in c.grid] for c in candidates}
+    losses: dict[tuple[str, int], float] = defaultdict(float)
     for learn, held_out in group_folds(frame.y, frame.group, n_folds=TUNING_FOLDS, seed=selection.seed):
-        prepared = selection.prepare(frame.rows(learn))
-        X = prepared.transform(frame.X[held_out])
+        side, other = frame.rows(learn), frame.rows(held_out)
+        prepared = {offer: selection.prepare(side, offer) for offer, _ in selection.offers}
         for candidate in candidates:
-            for i, settings in enumerate(candidate.grid):
-                p = prepared.fit(candidate.build(selection.seed, **settings)).predict_proba(X)[:, 1]
-                windows = Scored(p, frame.y[held_out], frame.group[held_out], frame.item[held_out])
-                losses[candidate.name][i] += _log_loss(at_level(windows, "file")) * len(held_out)
-    return {c.name: dict(c.grid[int(np.argmin(losses[c.name]))]) for c in candidates}
+            for i, tuned in enumerate(tried[candidate.name]):
+                ready = prepared[tuned.offer]
+                classifier = ready.fit(candidate.build(selection.seed, **tuned.settings))
+                p = classifier.predict_proba(ready.transform(other.X))[:, 1]
+                files = at_level(Scored(p, other.y, other.group, other.item), "file")
+                losses[candidate.name, i] += float(_log_loss(files).sum())
+    return {c.name: min(enumerate(tried[c.name]), key=lambda t: losses[c.name, t[0]])[1] for c in candidates}
 
 
-def _log_loss(scored: Scored) -> float:
-    right = np.where(scored.y == 1, scored.p, 1 - scored.p)
-    return float(-np.log(right).mean())
+def choose(comparison: Comparison, frame: Frame, candidates: Sequence[Candidate]) -> str:
+    """The simplest candidate that is not clearly worse than the best: the one-standard-error rule (Breiman et al. 1984).
+
+    Judged by the log loss per file, each speaker counting once. The standard error is that of the paired difference over
+    speakers: all candidates find the same speakers hard, so their own errors are far wider than what tells them apart.
+    """
+    loss = {c.name: _loss_by_group(comparison.scored(frame, c.name, comparison.judged_on)) for c in candidates}
+    best = min(loss, key=lambda name: float(loss[name].mean()))
+    for candidate in candidates:
+        worse = loss[candidate.name] - loss[best]
+        if worse.mean() <= worse.std(ddof=1) / np.sqrt(len(worse)):
+            return candidate.name
+    return best
 
 
-def choose(comparison: Comparison, frame: Frame, candidates: Sequence[Candidate], seed: int) -> str:
-    """The simplest candidate within one standard error of the best, by balanced accuracy per file (Breiman et al. 1984)."""
-    judged = {
-        c.name: standard_error(comparison.scored(frame, c.name, comparison.judged_on), level="file", seed=seed)
-        for c in candidates
-    }
-    best, error = max(judged.values())
-    return next(c.name for c in candidates if judged[c.name][0] >= best - error)
+def _loss_by_group(windows: Scored) -> Array:
+    files = at_level(windows, "file")
+    _, code = np.unique(files.group, return_inverse=True)
+    mean: Array = np.bincount(code, weights=_log_loss(files)) / np.bincount(code)
+    return mean
 
 
-def leaky(frame: Frame, candidate: Candidate, settings: dict[str, Any], selection: Selection) -> Scored:
+def _log_loss(scored: Scored) -> Array:
+    loss: Array = -np.log(np.where(scored.y == 1, scored.p, 1 - scored.p))
+    return loss
+
+
+def leaky(frame: Frame, candidate: Candidate, tuned: Tuned, selection: Selection) -> Scored:
     """What one would report who splits windows at random: neighbours of every test window are in training.
 
     It is measured only to be shown beside the honest score.
@@ -149,8 +183,7 @@ def leaky(frame: Frame, candidate: Candidate, settings: dict[str, Any], selectio
     p = np.zeros(len(frame))
     folds = StratifiedKFold(5, shuffle=True, random_state=selection.seed)
     for learn, held_out in folds.split(frame.X, frame.y):
-        prepared = selection.prepare(frame.rows(learn))
-        p[held_out] = prepared.fit(candidate.build(selection.seed, **settings)).predict_proba(
-            prepared.transform(frame.X[held_out])
-        )[:, 1]
+        ready = selection.prepare(frame.rows(learn), tuned.offer)
+        classifier = ready.fit(candidate.build(selection.seed, **tuned.settings))
+        p[held_out] = classifier.predict_proba(ready.transform(frame.X[held_out]))[:, 1]
     return Scored(p, frame.y, frame.group, frame.item)

@@ -31,7 +31,7 @@ def explain(frame: Frame, comparison: Comparison, model: str, final: Prepared, *
     single = _importance(frame, comparison, model, [np.array([i]) for i in range(len(frame.features))], seed)
     members = [np.flatnonzero(cluster == c) for c in range(cluster.max() + 1)]
     joint = _importance(frame, comparison, model, members, seed)
-    kept = np.mean([fold.prepared.ranking == 1 for fold in comparison.folds], axis=0)
+    kept = np.mean([fold.prepared[model].ranking == 1 for fold in comparison.folds], axis=0)
     effect = cohens_d(frame.X, frame.y)
     records = [
         {
@@ -95,10 +95,11 @@ def _importance(frame: Frame, comparison: Comparison, model: str, together: list
     rng = np.random.default_rng(seed)
     drops: list[list[float]] = [[] for _ in together]
     for fold in comparison.folds:
-        X, y = fold.prepared.transform(frame.X[fold.held_out]), frame.y[fold.held_out]
+        ready, y = fold.prepared[model], frame.y[fold.held_out]
+        X = ready.transform(frame.X[fold.held_out])
         if len(np.unique(y)) < 2:
             continue
-        classifier, place = fold.fitted[model], {feature: i for i, feature in enumerate(fold.prepared.kept)}
+        classifier, place = fold.fitted[model], {feature: i for i, feature in enumerate(ready.kept)}
         whole = roc_auc_score(y, classifier.predict_proba(X)[:, 1])
         for columns, drop in zip(together, drops, strict=True):
             used = [place[i] for i in columns if i in place]

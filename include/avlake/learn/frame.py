@@ -94,7 +94,7 @@ def read_frame(
         raise WorkError(f"{table} holds missing or infinite values in {', '.join(broken[:5])}; curate again")
     text = {name: np.asarray(columns[name]).astype(str) for name in ("group", "file_id", "split", "drop")}
     codes = {name: i for i, name in enumerate(classes)}
-    y = np.array([codes.get(value, -1) for value in columns["label"]])
+    y = np.array([codes.get(value, -1) for value in np.ma.filled(columns["label"], None)])
     window = np.asarray(columns["window_index"], dtype=np.int64)
     return Frame(X, tuple(features), y, text["group"], text["file_id"], window, text["split"], text["drop"])
 

@@ -142,15 +142,3 @@ def _weighted_auc(scored: Scored, weights: Array) -> Array:
         if up.sum() and down.sum():
             areas[i] = up @ (np.cumsum(down) - down / 2) / (up.sum() * down.sum())
     return areas
-
-
-def standard_error(windows: Scored, *, level: str, seed: int = 0) -> tuple[float, float]:
-    """Balanced accuracy at a level, and its standard error over drawn speakers."""
-    scored = at_level(windows, level)
-    groups, code = np.unique(scored.group, return_inverse=True)
-    truth = np.zeros(len(groups), dtype=int)
-    truth[code] = scored.y
-    per_group = np.zeros((len(groups), 2, 2))
-    np.add.at(per_group, (code, scored.y, predicted(scored.p)), 1)
-    drawn = _from_confusion(np.einsum("bg,gij->bij", _draws(truth, seed), per_group), ("0", "1"))["balanced_accuracy"]
-    return float(_from_confusion(confusion(scored)[None].astype(float), ("0", "1"))["balanced_accuracy"][0]), float(drawn.std())

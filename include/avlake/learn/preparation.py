@@ -23,41 +23,39 @@ NEIGHBOURS = 5
 class Prepared:
     """A training set made ready, and how to make other windows ready in the same way."""
 
-    scaler: StandardScaler
-    ranking: Array  # (n_features,) 1 = kept; the larger, the earlier eliminated
+    kept: Array  # (n_kept,) indices of the features kept
+    ranking: Array  # (n_features,) 1 = kept; the larger, the earlier eliminated; 0 = not offered
+    scaler: StandardScaler  # of the features kept
     X: Array  # (n_rows, n_kept), scaled and oversampled
     y: Array
 
-    @property
-    def kept(self) -> Array:
-        """Indices of the features kept."""
-        return np.flatnonzero(self.ranking == 1)
-
     def transform(self, X: Array) -> Array:
         """(n, n_features) as measured -> (n, n_kept) as the classifier wants it."""
-        scaled: Array = self.scaler.transform(X)[:, self.kept]
+        scaled: Array = self.scaler.transform(X[:, self.kept])
         return scaled
 
     def fit(self, classifier: ClassifierMixin) -> ClassifierMixin:
         return classifier.fit(self.X, self.y)
 
 
-def prepare(X: Array, y: Array, *, n_features: int, step: int, seed: int) -> Prepared:
+def prepare(X: Array, y: Array, *, offered: Array, n_features: int, step: int, seed: int) -> Prepared:
     """Fit StandardScaler, SMOTE (Chawla et al. 2002) and RFE (Guyon et al. 2002) with a random forest, in that order.
 
     Args:
         X: (n_windows, n_features) training windows.
         y: (n_windows,) their classes.
-        n_features: how many features to keep; all, where there are no more.
+        offered: indices of the features to select from.
+        n_features: how many features to keep; all, where no more are offered.
         step: how many to eliminate at a time.
     """
-    scaler = StandardScaler().fit(X)
-    X, y = _oversample(scaler.transform(X), y, seed)
-    if X.shape[1] <= n_features:
-        return Prepared(scaler, np.ones(X.shape[1], dtype=int), X, y)
-    forest = RandomForestClassifier(40, max_depth=6, n_jobs=1, random_state=seed)
-    selector = RFE(forest, n_features_to_select=n_features, step=step).fit(X, y)
-    return Prepared(scaler, selector.ranking_, X[:, selector.support_], y)
+    scaled, balanced = _oversample(StandardScaler().fit_transform(X[:, offered]), y, seed)
+    ranking = np.zeros(X.shape[1], dtype=int)
+    ranking[offered] = 1
+    if len(offered) > n_features:
+        forest = RandomForestClassifier(40, max_depth=6, n_jobs=1, random_state=seed)
+        ranking[offered] = RFE(forest, n_features_to_select=n_features, step=step).fit(scaled, balanced).ranking_
+    kept = np.flatnonzero(ranking == 1)
+    return Prepared(kept, ranking, StandardScaler().fit(X[:, kept]), scaled[:, np.isin(offered, kept)], balanced)
 
 
 def _oversample(X: Array, y: Array, seed: int) -> tuple[Array, Array]:

@@ -15,7 +15,6 @@ import pyarrow.parquet as pq
 import sklearn
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from avlake.errors import Quarantined, WorkError
@@ -28,7 +27,6 @@ from avlake.learn.drift import Drift, Reference, make_reference, measure_drift
 from avlake.learn.explain import explain
 from avlake.learn.frame import Frame, read_frame
 from avlake.learn.metrics import Score, Scored, pool, scores
-from avlake.learn.preparation import Prepared
 
 if TYPE_CHECKING:
     import duckdb
@@ -77,14 +75,15 @@ class TabularLearner:
     def _train(self, frame: Frame, measured: Measured, progress: Progress) -> Trained:
         _check_splits(frame)
         comparison = compare(frame, self.candidates, self.selection, n_classes=len(self.classes), progress=progress)
-        chosen = choose(comparison, frame, self.candidates, self.selection.seed)
+        chosen = choose(comparison, frame, self.candidates)
         candidate = next(c for c in self.candidates if c.name == chosen)
         progress("fit the chosen model", 0, 3)
-        settings = tune(frame, [candidate], self.selection)[chosen]
-        final = self.selection.prepare(frame)
-        classifier = final.fit(candidate.build(self.selection.seed, **settings))
+        tuned = tune(frame, [candidate], self.selection)[chosen]
+        final = self.selection.prepare(frame, tuned.offer)
+        classifier = final.fit(candidate.build(self.selection.seed, **tuned.settings))
+        settings = {"features": tuned.offer, **tuned.settings}
         progress("fit the chosen model", 1, 3)
-        table = self._scores(frame, comparison, chosen, leaky(frame, candidate, settings, self.selection))
+        table = self._scores(frame, comparison, chosen, leaky(frame, candidate, tuned, self.selection))
         progress("fit the chosen model", 2, 3)
         explanation = explain(frame, comparison, chosen, final, seed=self.selection.seed)
         features = [frame.features[i] for i in final.kept]
@@ -104,7 +103,7 @@ class TabularLearner:
         }
         reference = make_reference(frame.columns(features), features, frame.y, frame.group)
         files = {
-            "model.skops": artifacts.dump_estimator(Pipeline([("scale", _scaler_of(final)), ("classify", classifier)])),
+            "model.skops": artifacts.dump_estimator(Pipeline([("scale", final.scaler), ("classify", classifier)])),
             "features.json": artifacts.to_json(description),
             "metrics.json": artifacts.to_json([asdict(s) for s in table]),
             "explanation.json": artifacts.to_json(explanation),
@@ -210,15 +209,6 @@ def _check_splits(frame: Frame) -> None:
     names, count = np.unique(pairs, return_counts=True)
     if (count > 1).any():
         raise WorkError(f"{names[count > 1][0]} is in more than one split; curate again before training")
-
-
-def _scaler_of(final: Prepared) -> StandardScaler:
-    """The part of the fitted scaler that concerns the features kept: the saved model needs no others."""
-    kept, scaler = final.kept, StandardScaler()
-    for name in ("mean_", "var_", "scale_"):
-        setattr(scaler, name, getattr(final.scaler, name)[kept])
-    scaler.n_features_in_, scaler.n_samples_seen_ = len(kept), final.scaler.n_samples_seen_
-    return scaler
 
 
 def _predictions(frame: Frame, comparison: Comparison) -> bytes:
