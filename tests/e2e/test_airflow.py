@@ -40,7 +40,7 @@ class World:
         self.lake = Lake.open(self.settings)
         self.server = Server(folder / "airflow")
         for drop in DROPS:
-            write_drop(self.landing, drop, faults=["truncated", "empty_wav", "unknown_gender"])
+            write_drop(self.landing, drop, utterances=2, faults=["truncated", "empty_wav", "unknown_gender"])
 
     def start(self) -> None:
         environment = {
@@ -81,7 +81,7 @@ def gold(lake: Lake) -> pa.Table:
 
 def test_killed_in_the_middle_of_a_backfill_it_finishes_by_itself(world, tmp_path):
     world.start()
-    follower = world.submit(files_per_task=4)
+    follower = world.submit(files_per_task=5)
     assert [(b["from_date"][:10], b["to_date"][:10]) for b in world.airflow.backfills(PIPELINE)] == [DROPS]
 
     def extracting() -> bool:

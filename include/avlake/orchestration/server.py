@@ -8,7 +8,6 @@ import os
 import secrets
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -93,19 +92,10 @@ class Server:
             port = free_port(PORT)
             if port != PORT:
                 say(f"port {PORT} is taken; using {port}")
-            with self.log.open("ab") as log:
-                leader = subprocess.Popen(
-                    [sys.executable, "-m", "avlake.orchestration.standalone"],
-                    env={**os.environ, **environment, **self._environment(port)},
-                    cwd=self.folder,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                )
-            session = Session(leader.pid, psutil.Process(leader.pid).create_time(), port)
+            sid = self._spawn({**os.environ, **environment, **self._environment(port)})
+            session = Session(sid, psutil.Process(sid).create_time(), port)
             _write_private(self._state, json.dumps(asdict(session)))
-            return self._wait(leader)
+            return self._wait(session)
 
     def stop(self) -> bool:
         """End every process of the session, and nothing else; False if there was none."""
@@ -125,9 +115,22 @@ class Server:
             _signal(session, signal.SIGKILL)
             time.sleep(0.05)
 
-    def _wait(self, leader: subprocess.Popen[bytes]) -> Airflow:
+    def _spawn(self, environment: Mapping[str, str]) -> int:
+        """Start the process that leads the session, and let go of it; its pid."""
+        log = (os.POSIX_SPAWN_OPEN, 1, str(self.log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        return os.posix_spawn(
+            sys.executable,
+            [sys.executable, "-m", "avlake.orchestration.standalone"],
+            environment,
+            file_actions=[(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0), log, (os.POSIX_SPAWN_DUP2, 1, 2)],
+            setsid=True,
+            # A shell that starts jobs in the background has them ignore SIGINT, which Airflow needs to stop in order.
+            setsigdef=[signal.SIGINT],
+        )
+
+    def _wait(self, session: Session) -> Airflow:
         airflow, deadline = self.client(), time.monotonic() + START_TIMEOUT_S
-        while leader.poll() is None and time.monotonic() < deadline:
+        while session.members() and time.monotonic() < deadline:
             if airflow.healthy():
                 return airflow
             time.sleep(0.5)

@@ -6,7 +6,6 @@ machine the API server reads the log files themselves.
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
 import time
@@ -22,8 +21,6 @@ COMPONENTS = (
 
 def main() -> int:
     """Run until one of the components ends; then all end."""
-    # A shell that starts jobs in the background has them ignore SIGINT, which Airflow needs to stop in order.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     airflow = str(Path(sys.executable).with_name("airflow"))
     subprocess.run([airflow, "db", "migrate"], check=True)
     children = {component[0]: subprocess.Popen([airflow, *component]) for component in COMPONENTS}
