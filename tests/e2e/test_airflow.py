@@ -123,7 +123,7 @@ def test_a_second_run_of_the_same_drop_does_nothing(world):
 
 
 def test_discovery_starts_each_drop_once_under_its_date(world):
-    world.airflow.unpause("discover_drops")
+    world.airflow.pause("discover_drops", False)
 
     def discover() -> dict[str, int]:
         since = datetime.now(UTC)
@@ -137,6 +137,7 @@ def test_discovery_starts_each_drop_once_under_its_date(world):
     since = datetime.now(UTC)
     discover()
     assert discover() == {"drops": len(DROPS), "started": 0}
+    world.airflow.pause("discover_drops", True)
     follower = Follower(world.airflow, PIPELINE, since, frozenset(DROPS))
     runs = follower.drops()
     assert {run["partition_key"] for run in runs} == set(DROPS)
@@ -155,9 +156,14 @@ def test_a_drop_over_its_failure_budget_is_red_and_its_good_rows_are_kept(world)
     assert task["task_id"] == "silver.budget"
     assert any("7 of" in line for line in log)
 
-    follower.downstream("_gold")
-    drops = gold(world.lake).filter(pa.compute.field("drop_date") == BAD_DROP)
-    assert len(drops["file_id"].unique()) == 4
+    def curated() -> bool:
+        runs = world.airflow.runs(f"{PIPELINE}_gold", follower.since)
+        return bool(runs) and runs[-1]["state"] == "success"
+
+    while not curated():
+        time.sleep(0.5)
+    rows = gold(world.lake).filter(pa.compute.field("drop_date") == BAD_DROP)
+    assert len(rows["file_id"].unique()) == 4
 
 
 def test_stop_leaves_nothing_running(world):

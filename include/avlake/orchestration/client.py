@@ -40,8 +40,8 @@ class Airflow:
         found = self._request("GET", "/importErrors")["import_errors"]
         return [f"{e['filename']}: {e['stack_trace'].strip().splitlines()[-1]}" for e in found]
 
-    def unpause(self, dag_id: str) -> None:
-        self._request("PATCH", f"/dags/{dag_id}", json={"is_paused": False})
+    def pause(self, dag_id: str, paused: bool) -> None:
+        self._request("PATCH", f"/dags/{dag_id}", json={"is_paused": paused})
 
     def ensure_pool(self, name: str, slots: int, description: str) -> None:
         if self._request("GET", f"/pools/{name}", missing_ok=True) is None:

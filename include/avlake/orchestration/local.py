@@ -94,7 +94,7 @@ def prepare(airflow: Airflow, pipeline: str, log: Path) -> None:
                 errors = "\n  ".join(airflow.import_errors()) or "no import errors"
                 raise WorkError(f"Airflow does not know the Dag {dag_id}; its log is {log}:\n  {errors}")
             time.sleep(0.5)
-        airflow.unpause(dag_id)
+        airflow.pause(dag_id, False)
 
 
 def submit(airflow: Airflow, pipeline: str, work: Work) -> None:
