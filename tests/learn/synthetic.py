@@ -17,7 +17,14 @@ CLASSES = ("female", "male")
 
 
 def gold(
-    *, speakers: int = 12, files: int = 3, features: int = 12, telling: int = 4, gap: float = 2.0, seed: int = 0, shift: float = 0.0
+    *,
+    speakers: int = 12,
+    files: int = 3,
+    features: int = 12,
+    telling: int = 4,
+    gap: float = 2.0,
+    seed: int = 0,
+    shift: float = 0.0,
 ) -> pa.Table:
     """`speakers` of each class with `files` files of one to three windows; `telling` features differ by `gap` deviations."""
     rng = np.random.default_rng(seed)
@@ -53,7 +60,9 @@ def gold(
                     )
     table = pa.Table.from_pylist(rows)
     columns = [
-        table[n].cast(pa.float32() if n.startswith("feature_") else pa.string() if table[n].type == pa.null() else table[n].type)
+        table[n].cast(
+            pa.float32() if n.startswith("feature_") else pa.string() if table[n].type == pa.null() else table[n].type
+        )
         for n in table.column_names
     ]
     return pa.table(columns, names=table.column_names)

@@ -1,7 +1,7 @@
 """Saved models: a folder per training, and `chosen.json` beside it naming the one that predicts. No pickle anywhere.
 
-    models/<pipeline>/<run_id>/   whatever the learner leaves: model.skops, features.json, metrics.json, card.md, ...
-    models/<pipeline>/chosen.json replaced last, so a killed training never leaves a half model in charge
+models/<pipeline>/<run_id>/   whatever the learner leaves: model.skops, features.json, metrics.json, card.md, ...
+models/<pipeline>/chosen.json replaced last, so a killed training never leaves a half model in charge
 """
 
 from __future__ import annotations

@@ -96,7 +96,9 @@ def compare(
     """
     if splits_suffice(frame.y, frame.group, frame.split, n_classes):
         learn, judge, test = (np.flatnonzero(frame.split == name) for name in (TRAIN, VALIDATION, TEST))
-        comparison = Comparison(TEST, VALIDATION, list(_fit_folds(frame, [(learn, test)], candidates, selection, progress)))
+        comparison = Comparison(
+            TEST, VALIDATION, list(_fit_folds(frame, [(learn, test)], candidates, selection, progress))
+        )
         _predict(comparison, frame, {VALIDATION: [judge], TEST: [test]})
         return comparison
     folds = list(group_folds(frame.y, frame.group, seed=selection.seed))

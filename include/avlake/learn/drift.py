@@ -126,7 +126,9 @@ def _chance(reference: Reference, n_groups: int, seed: int) -> float:
     shares = []
     for _ in range(DRAWS):
         drawn = reference.counts[rng.choice(available, size, replace=False)].sum(axis=0)
-        shares.append((psi(drawn, whole - drawn) > PSI_SHIFTED).mean())  # against the others: a new speaker is in neither
+        shares.append(
+            (psi(drawn, whole - drawn) > PSI_SHIFTED).mean()
+        )  # against the others: a new speaker is in neither
     return float(np.quantile(shares, 0.95))
 
 
@@ -139,7 +141,10 @@ def _judge(
     if unknown > UNKNOWN_RATE:
         return "watch", f"{unknown:.0%} of the windows have no label: mend the labels before training on this drop."
     if class_share is not None and abs(class_share - usual) > BALANCE_SHIFT:
-        return "watch", f"{class_share:.0%} of its speakers are of the second class against {usual:.0%} in training. {said}."
+        return (
+            "watch",
+            f"{class_share:.0%} of its speakers are of the second class against {usual:.0%} in training. {said}.",
+        )
     if trained_on:
         return "steady", f"{said}. The model was trained on this drop."
     return "steady", f"{said}. {new} new speakers: training again adds evidence but is not urgent."

@@ -85,7 +85,9 @@ def cluster_features(rho: Array) -> Array:
 def cohens_d(X: Array, y: Array) -> Array:
     """Standardised difference of the classes' means per column, class 1 minus class 0 (Cohen 1988)."""
     a, b = X[y == 0].astype(np.float64), X[y == 1].astype(np.float64)
-    pooled = np.sqrt(((len(a) - 1) * a.var(axis=0, ddof=1) + (len(b) - 1) * b.var(axis=0, ddof=1)) / (len(a) + len(b) - 2))
+    pooled = np.sqrt(
+        ((len(a) - 1) * a.var(axis=0, ddof=1) + (len(b) - 1) * b.var(axis=0, ddof=1)) / (len(a) + len(b) - 2)
+    )
     d: Array = (b.mean(axis=0) - a.mean(axis=0)) / np.where(pooled > 0, pooled, np.inf)
     return d
 

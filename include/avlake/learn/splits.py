@@ -66,7 +66,9 @@ def group_folds(y: Array, groups: Array, *, n_folds: int = FOLDS, seed: int = 0)
     named, always = np.flatnonzero(~anonymous), np.flatnonzero(anonymous)
     counts = groups_per_class(y[named], groups[named])
     if len(counts) < 2 or min(counts.values()) < 2:
-        raise WorkError(f"only {counts or 'no'} named groups per class: two of each are needed to learn; ingest more drops")
+        raise WorkError(
+            f"only {counts or 'no'} named groups per class: two of each are needed to learn; ingest more drops"
+        )
     folds = StratifiedGroupKFold(min(n_folds, *counts.values()), shuffle=True, random_state=seed)
     for learn, held_out in folds.split(np.zeros((len(named), 1)), y[named], groups[named]):
         yield np.concatenate([named[learn], always]), named[held_out]

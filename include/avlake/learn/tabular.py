@@ -199,7 +199,9 @@ class TabularModel:
         for drop in np.unique(frame.drop):
             rows = frame.drop == drop
             trained_on = str(drop) in self.drops
-            drift = measure_drift(self.reference, str(drop), X[rows], frame.group[rows], frame.y[rows], trained_on=trained_on)
+            drift = measure_drift(
+                self.reference, str(drop), X[rows], frame.group[rows], frame.y[rows], trained_on=trained_on
+            )
             found.append(drift)
         return found
 

@@ -66,7 +66,9 @@ def _judge(sandbox: Sandbox, model: Model, file: str) -> Answer:
         raise Quarantined("not_found", f"no such file ({error})") from None
     if not found:
         raise Quarantined("not_found", "no such file")
-    measured = sandbox.measure(path.resolve(), {model.measured.extractor: model.measured.params})[model.measured.extractor]
+    measured = sandbox.measure(path.resolve(), {model.measured.extractor: model.measured.params})[
+        model.measured.extractor
+    ]
     if measured.batch is None:
         raise measured.error or Quarantined("not_measured", "the extractor gave no windows")
     return model.answer(measured.batch)

@@ -85,7 +85,9 @@ def measured_by(con: duckdb.DuckDBPyConnection, store: Store, learner: Learner) 
         [name],
     ).fetchall()
     if len(found) > 1:
-        raise WorkError(f"{learner.table} mixes {len(found)} versions or parameters of {name}: run all drops again with one")
+        raise WorkError(
+            f"{learner.table} mixes {len(found)} versions or parameters of {name}: run all drops again with one"
+        )
     kind = extractors.load(name)
     default = kind()
     if not found or found[0][0] == default.params_hash:
@@ -138,7 +140,13 @@ def _drift_since(
 
 def _model_runs(trained: Trained, pipeline: str, run_id: str, gold_version: str, uri: str) -> pa.Table:
     now = datetime.now(UTC)
-    same = {"run_id": run_id, "pipeline": pipeline, "gold_version": gold_version, "artifact_uri": uri, "created_at": now}
+    same = {
+        "run_id": run_id,
+        "pipeline": pipeline,
+        "gold_version": gold_version,
+        "artifact_uri": uri,
+        "created_at": now,
+    }
     settings = json.dumps(trained.settings, sort_keys=True)
     rows = [{**asdict(s), **same, "params": settings if s.model == trained.model else None} for s in trained.scores]
     return pa.Table.from_pylist(rows, schema=MODEL_RUNS.schema)
@@ -153,5 +161,7 @@ def _report(store: Store, chosen: Chosen, *, changed: bool) -> TrainReport:
 def headline(table: Sequence[dict[str, Any]], model: str) -> dict[str, float]:
     """The chosen model's balanced accuracy and ROC-AUC per window, file and speaker, on held-out speakers."""
     held_out = {s["metric"]: s["value"] for s in table if s["model"] == model and s["split"] in ("cv", "test")}
-    wanted = [f"{level}_{metric}" for metric in ("balanced_accuracy", "roc_auc") for level in ("window", "file", "speaker")]
+    wanted = [
+        f"{level}_{metric}" for metric in ("balanced_accuracy", "roc_auc") for level in ("window", "file", "speaker")
+    ]
     return {name: held_out[name] for name in wanted if name in held_out}
