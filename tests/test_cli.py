@@ -81,7 +81,7 @@ def test_export_writes_every_row(home: Path, suffix: str) -> None:
     assert avlake(home, "export", "silver.labels", "--to", str(to), "--where", "name = 'gender'").returncode == 0
     rows = {
         "parquet": lambda: pq.read_table(to).to_pylist(),
-        "csv": lambda: list(csv.DictReader(to.open())),
+        "csv": lambda: list(csv.DictReader(io.StringIO(to.read_text()))),
         "jsonl": lambda: [json.loads(line) for line in to.read_text().splitlines()],
     }[suffix]()
     assert len(rows) == 6 and {row["value"] for row in rows} == {"female", "male"}

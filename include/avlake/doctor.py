@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import platform
 import shutil
+import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
@@ -21,6 +21,15 @@ COLUMNS = ("check", "state", "found", "mend")
 LIBRARIES = ("av", "soxr", "scipy", "sklearn", "skops", "deltalake", "duckdb", "airflow", "cv2", "mediapipe", "torch")
 SYSTEM_LIBRARIES = "apt-get install -y libgl1 libegl1 libgles2 libglib2.0-0"
 LEAST_FREE_GB = 5
+IMPORT_EACH = """
+import importlib, sys
+for name in sys.argv[1:]:
+    try:
+        found = "ok " + str(getattr(importlib.import_module(name), "__version__", "installed"))
+    except ImportError as error:
+        found = "missing " + " ".join(str(error).split())
+    print("\\navlake-doctor", name, found, flush=True)
+"""
 
 
 @dataclass(frozen=True)
@@ -51,15 +60,16 @@ def _machine(settings: Settings) -> Iterator[Check]:
 
 
 def _libraries() -> Iterator[Check]:
+    """Import each library in a process of its own: an import may print, or end the process."""
+    done = subprocess.run([sys.executable, "-c", IMPORT_EACH, *LIBRARIES], capture_output=True, text=True, check=False)
+    found = dict(line.split(" ", 2)[1:] for line in done.stdout.splitlines() if line.startswith("avlake-doctor "))
     for name in LIBRARIES:
-        try:
-            module = importlib.import_module(name)
-        except ImportError as error:
-            # A missing .so is the system's, a missing module pip's.
-            system = ".so" in str(error)
-            yield Check(name, False, str(error), SYSTEM_LIBRARIES if system else "pip install -r requirements.txt")
+        state, _, what = found.get(name, "missing the import ended the process").partition(" ")
+        if state == "ok":
+            yield Check(name, True, what)
         else:
-            yield Check(name, True, str(getattr(module, "__version__", "installed")))
+            # A missing .so is the system's, a missing module pip's.
+            yield Check(name, False, what, SYSTEM_LIBRARIES if ".so" in what else "pip install -r requirements.txt")
 
 
 def _services(settings: Settings) -> Iterator[Check]:
@@ -93,7 +103,7 @@ def _airflow() -> Check:
     from avlake.orchestration.server import running_address
 
     address = running_address()
-    return Check("airflow", True, f"running at {address}" if address else "not running; `make run` starts it")
+    return Check("airflow server", True, f"running at {address}" if address else "not running; `make run` starts it")
 
 
 def _models(settings: Settings) -> Iterator[Check]:

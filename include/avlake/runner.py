@@ -50,7 +50,7 @@ def choose_drops(pipeline: Pipeline, source: str, drop: str | None, settings: Se
     opened: Source = pipeline.dataset.open_source(source, settings)
     found = opened.drops()
     if not found or (drop is not None and drop not in found):
-        raise UnknownDrop(pipeline.dataset.name, drop, source, found)
+        raise UnknownDrop(pipeline.dataset.name, drop, opened.uri, found)
     return found if drop is None else [drop]
 
 

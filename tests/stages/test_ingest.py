@@ -132,7 +132,7 @@ def test_contents_lie_text_first_and_uncompressed(house: House) -> None:
 def test_again_changes_nothing_and_reads_nothing(house: House) -> None:
     first = house.ingest()
     rows, versions = house.rows(), house.versions()
-    fragments = set((house.root / "lake").rglob("*.parquet"))
+    fragments = set((house.root / "lake" / "bronze").rglob("*.parquet"))
     path = next(house.folder.iterdir())
     before = path.stat()
     path.write_bytes(bytes(before.st_size))  # would be noticed if it were read
@@ -140,7 +140,7 @@ def test_again_changes_nothing_and_reads_nothing(house: House) -> None:
     again = house.ingest()
     assert again == IngestReport(first.files, first.archives, first.bytes, 0, changed=False)
     assert (house.rows(), house.versions()) == (rows, versions)
-    assert set((house.root / "lake").rglob("*.parquet")) == fragments
+    assert set((house.root / "lake" / "bronze").rglob("*.parquet")) == fragments
 
 
 def test_only_what_changed_gets_new_rows(house: House) -> None:

@@ -108,7 +108,7 @@ def plan(
         prior=prior,
         measured={i.file_id: i.extractors for i in items},
         copies=copies,
-        failures=archive_failures(lake, dataset.name, drop),
+        failures=archive_failures(lake, dataset.name, drop, settings),
         labels=_labels(lake, chosen, drop, files),
         run_id=run_id,
     )
@@ -250,10 +250,18 @@ def _sources(lake: Lake, plan: Plan, items: list[Item]) -> Iterator[tuple[Item, 
 def _labels(lake: Lake, pipeline: Pipeline, drop: str, files: list[carry.Row]) -> Iterator[Label]:
     """What the drop's own text files say; they are small, and few beside the media."""
     dataset = pipeline.dataset
-    shas = {f["sha256"] for f in files if dataset.label_files(f["path"])}
-    texts = dict(lake.contents(dataset.name, drop, shas))
+    texts = [f for f in files if dataset.label_files(f["path"])]
+    inline = dict(lake.contents(dataset.name, drop, {f["sha256"] for f in texts if f["uri"] is None}))
+    objects = {f["sha256"]: f["uri"] for f in texts if f["uri"] is not None}
+
+    def read(sha256: str) -> bytes:
+        if sha256 in inline:
+            return inline[sha256]
+        with lake.store.local_copy(objects[sha256]) as path:
+            return path.read_bytes()
+
     known = (BronzeFile(f["file_id"], f["path"], f["media_type"], f["sha256"]) for f in files)
-    return dataset.labels(known, texts.__getitem__)
+    return dataset.labels(known, read)
 
 
 def _duration_s(found: dict[str, Measured]) -> float:

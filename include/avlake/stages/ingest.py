@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import tempfile
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from avlake.media import archives
 from avlake.media.archives import Limits, is_archive
 from avlake.settings import Settings, load_settings
 from avlake.stages.bronze import BronzeDrop, Row, Taken, by_delivered_file, is_broken
+from avlake.stages.record import record
 from avlake.tables import BRONZE_FILES
 
 Progress = Callable[[str, int, int], None]
@@ -60,6 +62,7 @@ def ingest(
         WorkError: if a file cannot be fetched; nothing is committed, and the next run resumes.
         StaleRun: if another run has committed the drop meanwhile.
     """
+    began = time.perf_counter()
     if not is_date(drop):
         raise RequestError(f"{drop!r} is not a drop; drops are dates, YYYY-MM-DD")
     spec = base.load(dataset)
@@ -81,13 +84,17 @@ def ingest(
         taken = _each(new, take, settings.download_concurrency, progress, len(kept))
         delivered = [*kept.values(), *(one.rows for one in taken)]
         changed = bronze.replace(delivered, taken)
-    return IngestReport(
+    report = IngestReport(
         files=sum(map(len, delivered)),
         archives=sum(is_archive(rows[0]["path"]) for rows in delivered),
         bytes=sum(rows[0]["size_bytes"] for rows in delivered),
         quarantined=sum(is_broken(rows) for rows in delivered),
         changed=changed,
     )
+    facts = {"files": report.files, "bytes": report.bytes, "errors": report.quarantined}
+    seconds = time.perf_counter() - began
+    record(lake, run_id=run_id, stage="ingest", seconds=seconds, dataset=dataset, drop_date=drop, **facts)
+    return report
 
 
 def archive_failures(lake: Lake, dataset: str, drop: str, settings: Settings | None = None) -> dict[str, Quarantined]:
