@@ -39,7 +39,7 @@ $(STAMP): requirements.txt pyproject.toml
 	@test -x $(BIN)/python || "$(SYSTEM_PYTHON)" -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -e .
 	@# A running Airflow has the old packages loaded.
-	@$(BIN)/python -m avlake.orchestration.local stop
+	@$(BIN)/python -m avlake.orchestration.local stop >/dev/null 2>&1
 	@touch $(STAMP)
 
 run: $(STAMP) ## take drops through Airflow to a model (SOURCE=, DROP=, PIPELINE=)

@@ -74,7 +74,8 @@ def run(pipeline: str, source: str | None, drop: str | None, *, folder: Path | N
             follower.downstream(dag)
     if _failed(follower, server):
         return 1
-    print_summary(pipeline, settings, airflow, server, work, report=follower.result("_train", "report"))
+    results = {task_id: follower.result("_train", task_id) for task_id in ("train", "report")}
+    print_summary(pipeline, settings, server, work, results)
     return 0
 
 

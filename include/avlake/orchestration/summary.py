@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from avlake import warehouse
-from avlake.orchestration.client import Airflow
 from avlake.orchestration.drops import Work
 from avlake.orchestration.server import USER, Server
 from avlake.pipelines import get_pipeline
@@ -15,26 +17,29 @@ SELECT {facts}, split, count(*) AS rows, count(DISTINCT path) AS files
 FROM gold.{name} WHERE kept GROUP BY ALL ORDER BY ALL LIMIT 8
 """
 METRICS = """
-SELECT model, split, metric, value, ci_low, ci_high, n FROM gold.model_runs
-WHERE pipeline = ? AND run_id = (SELECT run_id FROM gold.model_runs WHERE pipeline = ? ORDER BY created_at DESC LIMIT 1)
-ORDER BY model, split, metric
+SELECT model, split, metric, format('{:.3f}', value) AS value,
+    format('{:.3f} to {:.3f}', ci_low, ci_high) AS "95 % interval", n
+FROM gold.model_runs
+WHERE metric LIKE '%balanced_accuracy' AND pipeline = ?
+    AND run_id = (SELECT run_id FROM gold.model_runs WHERE pipeline = ? ORDER BY created_at DESC LIMIT 1)
+ORDER BY split, metric, model_runs.value DESC
 """
+SHOWN = {"max_rows": 60, "max_width": 160}
 
 
-def print_summary(
-    pipeline: str, settings: Settings, airflow: Airflow, server: Server, work: Work, *, report: str | None
-) -> None:
-    """Print to stdout what was made and what to try next."""
+def print_summary(pipeline: str, settings: Settings, server: Server, work: Work, results: Mapping[str, Any]) -> None:
+    """Print to stdout what was made and what to try next; `results` are what the tasks `train` and `report` returned."""
     gold = GoldSql.load(get_pipeline(pipeline).gold[0])
     facts = ", ".join(filter(None, (gold.group, gold.label)))
     query = " ".join(ROWS.format(facts=facts, name=gold.name).split())
     print(f"\n{query}\n")
     with warehouse.connect(settings) as con:
-        print(con.sql(query))
-        print("metrics of the newest model")
-        print(con.sql(METRICS, params=[pipeline, pipeline]))
-    print(f"report   {report}")
-    print(f"Airflow  {airflow.url}  user {USER}, password in {server.password_file}")
+        con.sql(query).show(**SHOWN)
+        print("every model that was compared, by balanced accuracy on speakers it did not train on")
+        con.sql(METRICS, params=[pipeline, pipeline]).show(**SHOWN)
+    print(f"model    {results['train']['model']}, {results['train']['model_uri']}")
+    print(f"report   {results['report']}")
+    print(f"Airflow  {server.client().url}  user {USER}, password in {server.password_file}")
     print("\ntry next")
     print('  .venv/bin/avlake sql "SELECT error_class, count(*) FROM ops.extractions GROUP BY ALL"')
     print(f"  .venv/bin/avlake predict {pipeline} FILE.wav")

@@ -152,7 +152,7 @@ def train(pipeline: str) -> Any:
     @task
     def train() -> dict[str, Any]:
         report = call("train.train", pipeline=pipeline)
-        return {"changed": report["changed"], "model_uri": report["model_uri"]}
+        return {name: report[name] for name in ("changed", "model", "model_uri")}
 
     return train()
 
