@@ -145,10 +145,10 @@ class Follower:
             parts.append(f"{failed} FAILED")
         if states["up_for_retry"]:
             parts.append(f"{states['up_for_retry']} to be tried again")
-        if over == len(tasks) and stage.task_id != "silver.measure":
+        if states["success"] and over == len(tasks) and stage.task_id != "silver.measure":
             total = self._count(stage, tasks)
             parts += [f"{total[name]:,} {name.replace('_', ' ')}" for name in stage.counts]
-            if states["success"] and total["unchanged_runs"] == states["success"]:
+            if total["unchanged_runs"] == states["success"]:
                 parts.append("nothing changed")
         return ", ".join(parts)
 

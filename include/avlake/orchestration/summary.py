@@ -24,23 +24,22 @@ WHERE metric LIKE '%balanced_accuracy' AND pipeline = ?
     AND run_id = (SELECT run_id FROM gold.model_runs WHERE pipeline = ? ORDER BY created_at DESC LIMIT 1)
 ORDER BY split, metric, model_runs.value DESC
 """
-SHOWN = {"max_rows": 60, "max_width": 160}
 
 
 def print_summary(pipeline: str, settings: Settings, server: Server, work: Work, results: Mapping[str, Any]) -> None:
-    """Print to stdout what was made and what to try next; `results` are what the tasks `train` and `report` returned."""
+    """Print to stdout what was made and what to try next; `results`: what the tasks `train` and `report` returned."""
     gold = GoldSql.load(get_pipeline(pipeline).gold[0])
     facts = ", ".join(filter(None, (gold.group, gold.label)))
     query = " ".join(ROWS.format(facts=facts, name=gold.name).split())
     print(f"\n{query}\n")
     with warehouse.connect(settings) as con:
-        con.sql(query).show(**SHOWN)
+        con.sql(query).show(max_rows=60, max_width=160)
         print("every model that was compared, by balanced accuracy on speakers it did not train on")
-        con.sql(METRICS, params=[pipeline, pipeline]).show(**SHOWN)
+        con.sql(METRICS, params=[pipeline, pipeline]).show(max_rows=60, max_width=160)
     print(f"model    {results['train']['model']}, {results['train']['model_uri']}")
     print(f"report   {results['report']}")
     print(f"Airflow  {server.client().url}  user {USER}, password in {server.password_file}")
     print("\ntry next")
-    print('  .venv/bin/avlake sql "SELECT error_class, count(*) FROM ops.extractions GROUP BY ALL"')
+    print('  .venv/bin/avlake sql "SELECT status, error_class, count(*) AS n FROM ops.extractions GROUP BY ALL"')
     print(f"  .venv/bin/avlake predict {pipeline} FILE.wav")
     print(f"  make run SOURCE=FOLDER DROP={work.drops[-1]}")
