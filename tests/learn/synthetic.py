@@ -26,7 +26,7 @@ def gold(
     seed: int = 0,
     shift: float = 0.0,
 ) -> pa.Table:
-    """`speakers` of each class with `files` files of one to three windows; `telling` features differ by `gap` deviations."""
+    """`speakers` of each class, `files` files each of one to three windows; `telling` features differ by `gap`."""
     rng = np.random.default_rng(seed)
     rows = []
     for label, gender in enumerate(CLASSES):
@@ -55,13 +55,13 @@ def gold(
                             "split": split_of(name, "voxforge_gender"),
                             "kept": True,
                             "reject_reason": None,
-                            **{f"feature_{i}": float(v) for i, v in enumerate(values)},
+                            **{f"f0_{i}": float(v) for i, v in enumerate(values)},
                         }
                     )
     table = pa.Table.from_pylist(rows)
     columns = [
         table[n].cast(
-            pa.float32() if n.startswith("feature_") else pa.string() if table[n].type == pa.null() else table[n].type
+            pa.float32() if n.startswith("f0_") else pa.string() if table[n].type == pa.null() else table[n].type
         )
         for n in table.column_names
     ]
@@ -71,7 +71,7 @@ def gold(
 def published(
     folder: Path, table: pa.Table, *, extractions: list[dict[str, str]] | None = None, seen: str = "1"
 ) -> Settings:
-    """Settings of a lake in `folder` whose warehouse holds `table` as gold.gender_windows, and rows of ops.extractions."""
+    """Settings of a lake in `folder` whose warehouse holds `table` as gold.gender_windows, and ops.extractions."""
     settings = Settings(uri=str(folder / "lake"), warehouse=str(folder / "warehouse.duckdb"))
     ops = pa.Table.from_pylist(extractions or [], schema=EXTRACTIONS.schema)
     publish(settings, {"gold.gender_windows": ds.dataset(table), "ops.extractions": ds.dataset(ops)}, seen)

@@ -67,12 +67,12 @@ def _extraction(f: Findings) -> list[str]:
     windows_of = np.unique(f.frame.item, return_counts=True)[1]
     low, middle, high = np.quantile(f.seconds, (0.05, 0.5, 0.95))
     return [
-        f"{measured['extractor']} measured {len(f.frame.features)} features in each of {len(f.frame)} labelled windows of "
-        f"{len(windows_of)} files ({said or 'no parameters'}; identity {measured['params_hash']}).",
+        f"{measured['extractor']} measured {len(f.frame.features)} features in each of {len(f.frame)} labelled windows "
+        f"of {len(windows_of)} files ({said or 'no parameters'}; identity {measured['params_hash']}).",
         f"A window is {middle:.1f} s long at the median, {low:.1f} to {high:.1f} s for nine in ten; "
         f"{(windows_of == 1).mean():.0%} of the files are a single window.",
-        f"{f.quarantined} files or archives could not be read or measured and {f.unknown} windows have no label; "
-        "neither is learned from.",
+        f"Not learned from: {f.quarantined} files or archives that could not be read or measured, and {f.unknown} "
+        "windows without a label.",
     ]
 
 
@@ -94,9 +94,9 @@ def _matter(f: Findings) -> list[str]:
         f"Shuffling a group of like features costs the most ROC-AUC on held-out windows for {', then '.join(lead)}.",
         f"{none} of {len(clusters)} groups cost less than 0.001: the others stand in for them.",
         f"Elimination kept {len(f.description['features'])} features, {stable} of them in every fold.{offers}",
-        f"Taken alone, {widest['feature']} separates the classes most: their means are {abs(widest['cohens_d']):.1f} deviations apart "
-        f"({widest['mean_by_class'][0]:.3g} for {f.description['classes'][0]}, {widest['mean_by_class'][1]:.3g} for "
-        f"{f.description['classes'][1]}).",
+        f"Taken alone, {widest['feature']} separates the classes most: their means are {abs(widest['cohens_d']):.1f} "
+        f"deviations apart ({widest['mean_by_class'][0]:.3g} for {f.description['classes'][0]}, "
+        f"{widest['mean_by_class'][1]:.3g} for {f.description['classes'][1]}).",
     ]
 
 
@@ -104,11 +104,12 @@ def _overlap(f: Findings) -> list[str]:
     clusters = f.explanation["clusters"]
     groups = sorted((c for c in clusters if len(c["features"]) > 1), key=lambda c: -len(c["features"]))
     said = [
-        f"{len(f.frame.features)} features say {len(clusters)} different things: {sum(len(c['features']) for c in groups)} fall into "
-        f"{len(groups)} groups whose mean |Spearman rho| is at least {f.explanation['threshold']}."
+        f"{len(f.frame.features)} features say {len(clusters)} different things: "
+        f"{sum(len(c['features']) for c in groups)} fall into {len(groups)} groups whose mean "
+        f"|Spearman rho| is at least {f.explanation['threshold']}."
     ]
     return said + [
-        f"{len(c['features'])} alike: {', '.join(c['features'][:8])}{', ...' if len(c['features']) > 8 else ''}."
+        f"{len(c['features'])} alike: {', '.join(c['features'][:8])}{' and others' if len(c['features']) > 8 else ''}."
         for c in groups[:5]
     ]
 
@@ -120,8 +121,8 @@ def _unexpected(f: Findings) -> list[str]:
     quiet = [r for r in features if abs(r["cohens_d"]) < 0.2 and r["importance"] > 0.001]
     hard = hardest(f)
     said = [
-        f"Splitting windows at random would have claimed {leaky.value:.3f} balanced accuracy per file; on speakers never heard it is "
-        f"{interval(honest)}: {leaky.value - honest.value:.3f} of that would have been knowing the speaker.",
+        f"Splitting windows at random would have claimed {leaky.value:.3f} balanced accuracy per file; on speakers "
+        f"never heard it is {interval(honest)}: {leaky.value - honest.value:.3f} of that is knowing the speaker.",
         f"{len(telling)} features separate the classes widely (|d| ≥ 0.8) and yet cost nothing when shuffled alone"
         + (f", such as {', '.join(r['feature'] for r in telling[:3])}" if telling else "")
         + f"; {len(quiet)} hardly separate them (|d| < 0.2) and yet help"
@@ -157,18 +158,18 @@ def _wrong(f: Findings) -> list[str]:
     extreme = (np.abs(X - X.mean(axis=0)) / spread > 6).mean(axis=0)
     wild = [f.frame.features[i] for i in np.argsort(-extreme)[:4] if extreme[i] > 0]
     within = _speaker_share(f)
-    said = [f"{len(flat)} are constant" + (f" ({', '.join(flat[:4])})" if flat else "") + "."]
+    said = [f"Constant: {len(flat)}" + (f" ({', '.join(flat[:4])})" if flat else "") + "."]
     if zero:
         worst = sorted(zero, key=lambda z: -z[1])[:4]
         said.append(
-            f"{len(zero)} are exactly 0 in 2 % of the windows or more: {', '.join(f'{n} ({s:.0%})' for n, s in worst)}."
+            f"Exactly 0 in 2 % of the windows or more: {len(zero)}, {', '.join(f'{n} ({s:.0%})' for n, s in worst)}."
         )
     if wild:
-        said.append(f"{int((extreme > 0).sum())} have values beyond six deviations, most often {', '.join(wild)}.")
+        said.append(f"With values beyond six deviations: {int((extreme > 0).sum())}, most often {', '.join(wild)}.")
     said.append(
-        f"They know the speaker: within one class, {np.median(within):.0%} of a feature's variance (median) lies between speakers, so "
-        f"{len(f.frame)} windows are nearer to {len(np.unique(f.frame.group))} pieces of evidence; most so "
-        f"{', '.join(f.frame.features[i] for i in np.argsort(-within)[:3])}."
+        f"They know the speaker: within one class, {np.median(within):.0%} of a feature's variance (median) lies "
+        f"between speakers, so {len(f.frame)} windows are nearer to {len(np.unique(f.frame.group))} pieces of "
+        f"evidence; most so {', '.join(f.frame.features[i] for i in np.argsort(-within)[:3])}."
     )
     return said
 
@@ -204,7 +205,10 @@ def _winner(f: Findings) -> list[str]:
 def _simpler(f: Findings) -> list[str]:
     order = list(f.held_out)
     simpler = order[: order.index(f.chosen)]
-    rule = "The rule takes the simplest model whose log loss per file is within one standard error (paired, over speakers) of the best."
+    rule = (
+        "The rule takes the simplest model whose log loss per file is within one standard error (paired, over "
+        "speakers) of the best."
+    )
     if not simpler:
         return [
             rule,
@@ -212,11 +216,12 @@ def _simpler(f: Findings) -> list[str]:
         ]
     metric = "file_balanced_accuracy"
     costs = "; ".join(
-        f"{name.replace('_', ' ')} would cost {f.score(f.chosen, metric).value - f.score(name, metric).value:+.3f} balanced accuracy "
-        f"and {f.score(f.chosen, 'file_roc_auc').value - f.score(name, 'file_roc_auc').value:+.3f} ROC-AUC per file"
+        f"{name.replace('_', ' ')} would have {f.score(name, metric).value:.3f} balanced accuracy and "
+        f"{f.score(name, 'file_roc_auc').value:.3f} ROC-AUC per file instead of {f.score(f.chosen, metric).value:.3f} "
+        f"and {f.score(f.chosen, 'file_roc_auc').value:.3f}"
         for name in simpler
     )
-    return [rule, f"{costs}. Where that is affordable, its coefficients can be read and it is smaller and faster."]
+    return [rule, f"{costs}. Where that will do, its coefficients can be read and it is smaller and faster."]
 
 
 def _good_for(f: Findings) -> list[str]:
@@ -227,14 +232,15 @@ def _good_for(f: Findings) -> list[str]:
     own = np.array([length.get((i, g), np.nan) for i, g in zip(files.item, files.group, strict=True)])
     short = own < 2.0
     said = [
-        f"Of {len(files.y)} held-out files {right.mean():.1%} are right, and {(predicted(speakers.p) == speakers.y).sum()} of "
-        f"{len(speakers.y)} speakers when all their files are heard.",
+        f"Of {len(files.y)} held-out files {right.mean():.1%} are right, and "
+        f"{(predicted(speakers.p) == speakers.y).sum()} of {len(speakers.y)} speakers when all their files are heard.",
         f"{sure.mean():.0%} of the files get a probability of 0.9 or more; {right[sure].mean():.1%} of those are right"
         + (f", against {right[~sure].mean():.1%} of the others." if (~sure).any() else "."),
     ]
     if short.any() and (~short).any():
         said.append(
-            f"Files with less than 2 s of sound: {right[short].mean():.1%} right; longer ones: {right[~short].mean():.1%}."
+            f"Files whose first window is shorter than 2 s: {right[short].mean():.1%} right; "
+            f"longer ones: {right[~short].mean():.1%}."
         )
     shifted = [d.drop for d in f.drift if d.verdict == "retrain"]
     said.append(

@@ -93,7 +93,7 @@ def to_json(value: Any) -> bytes:
 
 def dump_estimator(estimator: BaseEstimator) -> bytes:
     """A fitted scikit-learn estimator as skops bytes."""
-    return sio.dumps(estimator, compression=zipfile.ZIP_DEFLATED)  # type: ignore[no-any-return]
+    return sio.dumps(estimator, compression=zipfile.ZIP_DEFLATED)
 
 
 def load_estimator(data: bytes, source: str) -> BaseEstimator:
@@ -106,7 +106,7 @@ def load_estimator(data: bytes, source: str) -> BaseEstimator:
         strange = sorted(set(sio.get_untrusted_types(data=data)) - TRUSTED)
         if strange:
             raise WorkError(f"{source} holds untrusted types, so it was not loaded: {', '.join(strange)}; train again")
-        return sio.loads(data, trusted=sorted(TRUSTED))  # type: ignore[no-any-return]
+        return sio.loads(data, trusted=sorted(TRUSTED))
     except WorkError:
         raise
     except Exception as error:  # skops raises whatever its parts raise on damaged bytes

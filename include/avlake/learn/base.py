@@ -1,6 +1,6 @@
 """What a learner is: it reads one gold table by SQL and leaves scores and files behind.
 
-A pipeline names a module (`Pipeline.learner`) that has a module-level `LEARNER`; stages train, evaluate, predict and report
+A pipeline names a module (`Pipeline.learner`) that has a module-level `LEARNER`; stages train, evaluate and predict
 know nothing more of it than what stands here.
 """
 
@@ -83,7 +83,7 @@ class Learner(Protocol):
     extractor: str
 
     def identity(self) -> dict[str, Any]:
-        """Code version and parameters: with the table's content they decide whether a training would change anything."""
+        """Code version and parameters: with the table's content they decide whether training would change anything."""
         ...
 
     def train(self, con: duckdb.DuckDBPyConnection, measured: Measured, progress: Progress) -> Trained: ...
@@ -93,4 +93,4 @@ class Learner(Protocol):
 
 def learner_of(module: str) -> Learner:
     """The learner of a pipeline's `learner` module path."""
-    return importlib.import_module(module).LEARNER  # type: ignore[no-any-return]
+    return importlib.import_module(module).LEARNER

@@ -12,6 +12,7 @@ def model_card(description: Mapping[str, Any], table: Sequence[Score]) -> str:
     """Markdown, every figure from `description` (features.json) and `table` (metrics.json)."""
     model, scheme, classes = description["model"], description["scheme"], description["classes"]
     measured = description["measured"]
+    held_out = "grouped 5-fold cross-validation" if scheme == "cv" else "the test split"
     groups = ", ".join(f"{n} {name}" for name, n in description["groups"].items())
     lines = [
         f"# Model card: {description['label']} by {model}",
@@ -19,10 +20,11 @@ def model_card(description: Mapping[str, Any], table: Sequence[Score]) -> str:
         f"- Says whether a recording's speaker is labelled {classes[0]} or {classes[1]}.",
         f"- Learned from {description['windows']} windows of {description['files']} files; speakers: {groups}.",
         f"- Drops: {', '.join(description['drops'])}.",
-        f"- Measured by `{measured['extractor']}` (parameters {measured['params_hash']}); {len(description['features'])} features kept.",
+        f"- Measured by `{measured['extractor']}` (identity {measured['params_hash']}); "
+        f"{len(description['features'])} features kept.",
         f"- Settings: {', '.join(f'{k} = {v}' for k, v in description['settings'].items())}.",
-        f"- Figures below are on speakers held out of training ({'grouped 5-fold cross-validation' if scheme == 'cv' else 'the test split'}),",
-        "  with 95 % intervals that resample speakers. The saved model was then fitted on every labelled speaker.",
+        f"- Figures below are on speakers held out of training ({held_out}), with 95 % intervals that resample",
+        "  speakers. The saved model was then fitted on every labelled speaker.",
         "",
         "| per | balanced accuracy | macro F1 | ROC AUC | n |",
         "|---|---|---|---|---|",
@@ -34,11 +36,12 @@ def model_card(description: Mapping[str, Any], table: Sequence[Score]) -> str:
     lines += [
         "",
         "## Use it for",
-        "Sorting collections of adult read or acted speech by the sound of the voice, and checking the labels of a collection.",
+        "Sorting collections of adult read or acted speech by the sound of the voice, and checking the labels of a",
+        "collection.",
         "",
         "## Do not use it for",
-        "Deciding anything about a person. It hears pitch and timbre, not gender: children, high male and low female voices,",
-        "singing, several people at once and noisy or telephone sound are outside what it was trained on.",
+        "Deciding anything about a person. It hears pitch and timbre, not gender: children, high male and low female",
+        "voices, singing, several people at once and noisy or telephone sound are outside what it was trained on.",
         "The probability is of the label among these two only; there is no answer for neither.",
         "",
     ]

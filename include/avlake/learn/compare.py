@@ -1,4 +1,7 @@
-"""Comparing kinds of model honestly: nothing a fold is scored on has touched its scaling, oversampling, selection or tuning."""
+"""Comparing kinds of model honestly.
+
+Nothing that a fold is scored on has touched its scaling, oversampling, feature selection or tuning.
+"""
 
 from __future__ import annotations
 
@@ -91,8 +94,8 @@ def compare(
 ) -> Comparison:
     """Fit every candidate on training groups and predict groups it has not seen.
 
-    With enough groups in every split, the candidates learn from `train`, are chosen on `validation` and reported on `test`;
-    else each group is held out once, in grouped folds.
+    With enough groups in every split, the candidates learn from `train`, are chosen on `validation` and reported on
+    `test`; else each group is held out once, in grouped folds.
     """
     if splits_suffice(frame.y, frame.group, frame.split, n_classes):
         learn, judge, test = (np.flatnonzero(frame.split == name) for name in (TRAIN, VALIDATION, TEST))
@@ -132,8 +135,8 @@ def _predict(comparison: Comparison, frame: Frame, held_out: dict[str, list[Arra
 def tune(frame: Frame, candidates: Sequence[Candidate], selection: Selection) -> dict[str, Tuned]:
     """For each candidate the settings with the smallest log loss per file over grouped folds of `frame`.
 
-    The log loss rather than the accuracy: with few speakers most settings get the same files right. Ties go to what stands
-    first: the first offer, the strongest regularisation.
+    The log loss rather than the accuracy: with few speakers most settings get the same files right. Ties go to what
+    stands first: the first offer, the strongest regularisation.
     """
     tried = {c.name: [Tuned(offer, s) for offer, _ in selection.offers for s in c.grid] for c in candidates}
     losses: dict[tuple[str, int], float] = defaultdict(float)
@@ -151,10 +154,11 @@ def tune(frame: Frame, candidates: Sequence[Candidate], selection: Selection) ->
 
 
 def choose(comparison: Comparison, frame: Frame, candidates: Sequence[Candidate]) -> str:
-    """The simplest candidate that is not clearly worse than the best: the one-standard-error rule (Breiman et al. 1984).
+    """The simplest candidate not clearly worse than the best: the one-standard-error rule (Breiman et al. 1984).
 
-    Judged by the log loss per file, each speaker counting once. The standard error is that of the paired difference over
-    speakers: all candidates find the same speakers hard, so their own errors are far wider than what tells them apart.
+    Judged by the log loss per file, each speaker counting once. The standard error is that of the paired difference
+    over speakers: all candidates find the same speakers hard, so their own errors are far wider than what tells them
+    apart.
     """
     loss = {c.name: _loss_by_group(comparison.scored(frame, c.name, comparison.judged_on)) for c in candidates}
     best = min(loss, key=lambda name: float(loss[name].mean()))

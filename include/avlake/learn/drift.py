@@ -1,8 +1,8 @@
 """Does a drop still look like what the model was trained on? Population stability per feature, judged against chance.
 
-PSI = sum((p - q) ln(p / q)) over ten bins with equal shares in training; above 0.25 is a shift by convention (Siddiqi 2006).
-A drop is a few speakers, and a few speakers always differ from many: so the share of shifted features is compared with what the
-training set's own speakers show when as many are drawn from it at random.
+PSI = sum((p - q) ln(p / q)) over ten bins with equal shares in training; above 0.25 is a shift by convention (Siddiqi
+2006). A drop is a few speakers, and a few speakers always differ from many: so the share of shifted features is
+compared with what the training set's own speakers show when as many are drawn from it at random.
 """
 
 from __future__ import annotations
@@ -135,7 +135,10 @@ def _chance(reference: Reference, n_groups: int, seed: int) -> float:
 def _judge(
     share: float, chance: float, class_share: float | None, usual: float, unknown: float, new: int, trained_on: bool
 ) -> tuple[str, str]:
-    said = f"{share:.0%} of the features have PSI > {PSI_SHIFTED}; as many training speakers drawn at random stay below {chance:.0%}"
+    said = (
+        f"{share:.0%} of the features have PSI > {PSI_SHIFTED}; "
+        f"as many training speakers drawn at random stay below {chance:.0%}"
+    )
     if share > chance and not trained_on:
         return "retrain", f"{said}: this drop does not sound like the training set. Label it, add it and train again."
     if unknown > UNKNOWN_RATE:

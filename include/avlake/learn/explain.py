@@ -20,11 +20,11 @@ REPEATS = 5
 
 
 def explain(frame: Frame, comparison: Comparison, model: str, final: Prepared, *, seed: int = 0) -> dict[str, Any]:
-    """Per feature: cluster, elimination rank, folds that kept it, permutation importance, difference between the classes.
+    """Per feature: cluster, elimination rank, folds that kept it, permutation importance, difference of the classes.
 
     Returns:
-        `features`: a list of records, most important first; `clusters`: likewise, with the names of their features, the most
-        telling first; `threshold`: the |rho| from which features count as saying the same.
+        `features`: a list of records, most important first; `clusters`: likewise, with the names of their features, the
+        most telling first; `threshold`: the |rho| from which features count as saying the same.
     """
     rho = spearman(frame.X)
     cluster = cluster_features(rho)
@@ -74,7 +74,7 @@ def spearman(X: Array) -> Array:
 
 
 def cluster_features(rho: Array) -> Array:
-    """Cluster number (from 0) of each feature, by average linkage on 1 - |rho|, cut so that a cluster's mean |rho| is ≥ SAME."""
+    """Cluster number (from 0) of each feature: average linkage on 1 - |rho|, cut where mean |rho| falls below SAME."""
     if len(rho) < 2:
         return np.zeros(len(rho), dtype=int)
     tree = linkage(squareform(1 - rho, checks=False), method="average")
@@ -93,7 +93,7 @@ def cohens_d(X: Array, y: Array) -> Array:
 
 
 def _importance(frame: Frame, comparison: Comparison, model: str, together: list[Array], seed: int) -> list[Array]:
-    """How much the ROC-AUC per held-out window falls when columns are shuffled together (Breiman 2001), per fold and repeat."""
+    """Fall of the ROC-AUC per held-out window when columns are shuffled together (Breiman 2001), per fold, repeat."""
     rng = np.random.default_rng(seed)
     drops: list[list[float]] = [[] for _ in together]
     for fold in comparison.folds:

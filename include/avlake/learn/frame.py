@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,9 +18,8 @@ Array = np.ndarray[Any, Any]
 
 # What a gold table of windows knows of a row besides its measurements; every other column is a feature.
 KEYS = frozenset(
-    "file_id dataset drop_date path subject_id window_index window_start_s window_end_s split kept reject_reason".split()
+    ["file_id", "dataset", "drop_date", "path", "subject_id", "window_index", "window_start_s", "window_end_s", "split"]
 )
-ABOUT = frozenset("gender age_range language dialect microphone licence sha256".split())
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,9 @@ class Frame:
 
 
 def feature_columns(con: duckdb.DuckDBPyConnection, table: str) -> list[str]:
-    """The columns of a gold table that are measurements: every FLOAT that is neither key nor label."""
+    """The columns of a gold table that are measurements: every number with a fraction that is no key."""
     described = con.execute(f"DESCRIBE {table}").fetchall()
-    return [name for name, kind, *_ in described if kind in ("FLOAT", "DOUBLE") and name not in KEYS | ABOUT]
+    return [name for name, kind, *_ in described if kind in ("FLOAT", "DOUBLE") and name not in KEYS]
 
 
 def read_frame(
@@ -83,7 +83,8 @@ def read_frame(
     features = feature_columns(con, table)
     chosen = ", ".join(f'"{name}"' for name in features)
     query = f"""
-        SELECT {label} AS label, {group} AS "group", file_id, window_index, split, dataset || '/' || drop_date AS "drop", {chosen}
+        SELECT {label} AS label, {group} AS "group", file_id, window_index, split,
+            dataset || '/' || drop_date AS "drop", {chosen}
         FROM {table} WHERE {where} ORDER BY file_id, window_index"""
     columns = con.execute(query, dict(values or {})).fetchnumpy()
     if not len(columns["file_id"]):
@@ -104,4 +105,4 @@ def content_hash(con: duckdb.DuckDBPyConnection, table: str) -> str:
     count, total, mixed = con.execute(
         f"SELECT count(*), sum(hash(t)::HUGEINT), bit_xor(hash(t)) FROM {table} t"
     ).fetchone() or (0, 0, 0)
-    return f"{count}-{total}-{mixed}"
+    return hashlib.sha256(f"{count}-{total}-{mixed}".encode()).hexdigest()[:16]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from avlake.learn.compare import Selection
 from avlake.learn.tabular import TabularLearner
 
-# With a few dozen speakers a model learns microphones and rooms as readily as voices. Levels, mel energies and the spectrum's
-# overall shape say most of the former; pitch, cepstrum, contrast and chroma say more of the latter. Tuning decides which to offer.
+# With a few dozen speakers a model learns microphones and rooms as readily as voices. Levels, mel energies and the
+# spectrum's overall shape say most of the former; pitch, cepstrum, contrast and chroma say more of the latter. Tuning
+# decides which to offer.
 VOICE = ("f0_", "mfcc_", "spectral_contrast_", "chroma_")
 
 LEARNER = TabularLearner(

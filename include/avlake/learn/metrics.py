@@ -1,7 +1,7 @@
 """Scores of a two-class model per window, per file and per speaker, with intervals that resample speakers.
 
-Windows of one speaker are not independent, so an interval over windows would be far too narrow: the bootstrap draws whole
-speakers, with replacement, within each class (Efron & Tibshirani 1993, ch. 8; percentile intervals).
+Windows of one speaker are not independent, so an interval over windows would be far too narrow: the bootstrap draws
+whole speakers, with replacement, within each class (Efron & Tibshirani 1993, ch. 8; percentile intervals).
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def _from_confusion(c: Array, classes: Sequence[str]) -> dict[str, Array]:
 
 
 def _weighted_auc(scored: Scored, weights: Array) -> Array:
-    """Area under the ROC for each row of `weights` (n_draws, n): P(score of a 1 > score of a 0), ties half (Fawcett 2006)."""
+    """Area under the ROC for each row of `weights` (n_draws, n): P(a 1 scores above a 0), ties half (Fawcett 2006)."""
     order = np.argsort(scored.p, kind="stable")
     starts = np.flatnonzero(np.r_[True, np.diff(scored.p[order]) > 0])
     positive = scored.y[order] == 1

@@ -111,7 +111,8 @@ def distributions(X: Array, y: Array, names: Sequence[str], classes: Sequence[st
     rows = -(-len(names) // columns)
     figure, axes = _figure(2.1 * rows, columns=columns, rows=rows)
     for ax, name, values in zip(axes, names, X.T, strict=False):
-        bins = np.linspace(*np.quantile(values, (0.005, 0.995)), 30)
+        low, high = np.quantile(values, (0.005, 0.995))
+        bins = np.linspace(low, high, 30)
         for label, colour in zip(range(len(classes)), COLOURS, strict=False):
             ax.hist(values[y == label], bins=bins, color=colour, alpha=0.55, density=True, label=classes[label])
         ax.set_title(name, fontsize=9)
@@ -149,7 +150,7 @@ def drops(counts: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> bytes:
 
 
 def calibration(held_out: Scored) -> bytes:
-    """How often files said to be of the second class with probability p are: five equal bins, dots as large as they are full."""
+    """How often files said to be of the second class with probability p are, in five bins; and how sure it was."""
     files = at_level(held_out, "file")
     figure, axes = _figure(3.2, columns=2)
     _reliability(axes[0], files)

@@ -1,6 +1,6 @@
-"""What happens to windows before a classifier sees them: scale, oversample the minority class, keep the telling features.
+"""What happens to windows before a classifier sees them: scale, oversample the minority class, select features.
 
-All of it is fitted on training windows alone and once per training set, because every candidate then learns from the same.
+All of it is fitted on training windows alone, and once per training set: every candidate learns from the same.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def prepare(X: Array, y: Array, *, offered: Array, n_features: int, step: int, s
 
 
 def _oversample(X: Array, y: Array, seed: int) -> tuple[Array, Array]:
-    """Synthetic windows for the minority class until the classes are equal; none where it is too small to interpolate."""
+    """Add synthetic windows of the minority class until both are equal; none where it is too small to interpolate."""
     neighbours = min(NEIGHBOURS, int(np.bincount(y).min()) - 1)
     if neighbours < 1:
         return X, y

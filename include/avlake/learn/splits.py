@@ -1,7 +1,8 @@
 """Which group is in which split, and folds that keep groups whole.
 
-A group (a speaker, a source video, an episode) is in one split, decided by its own name and the pipeline's salt alone: never by
-what else has arrived, so a new drop moves nobody. `sql/gold` holds the same rule as a macro; a test holds them equal.
+A group (a speaker, a source video, an episode) is in one split, decided by its own name and the pipeline's salt alone:
+never by what else has arrived, so a new drop moves nobody. The SQL of gold has the
+same rule as a macro; a test holds them equal.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from sklearn.model_selection import StratifiedGroupKFold
 
 from avlake.errors import WorkError
 
@@ -62,6 +62,8 @@ def group_folds(y: Array, groups: Array, *, n_folds: int = FOLDS, seed: int = 0)
     Raises:
         WorkError: if a class has fewer than two groups, so that no honest fold exists.
     """
+    from sklearn.model_selection import StratifiedGroupKFold  # curate needs the rest of this file, and not its weight
+
     anonymous = np.char.startswith(groups.astype(str), ANONYMOUS)
     named, always = np.flatnonzero(~anonymous), np.flatnonzero(anonymous)
     counts = groups_per_class(y[named], groups[named])

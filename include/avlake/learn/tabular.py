@@ -1,11 +1,11 @@
-"""Learning from a table of windows: compare kinds of model, choose one, fit it on all that is labelled, explain it, save it."""
+"""Learning from a table of windows: compare kinds of model, choose one, fit it on all that is labelled, explain it."""
 
 from __future__ import annotations
 
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import imblearn
@@ -46,7 +46,7 @@ class TabularLearner:
     classes: tuple[str, str]
     group: str
     extractor: str
-    selection: Selection = Selection()
+    selection: Selection = field(default_factory=Selection)
     candidates: Sequence[Candidate] = CANDIDATES
 
     @property

@@ -14,7 +14,8 @@ from avlake.stages.train import load_model
 def evaluate(settings: Settings, *, pipeline: str, drop: str | None = None, dataset: str | None = None) -> list[Score]:
     """Every metric of the saved model on one labelled drop, or on all of a dataset's, by default the pipeline's own.
 
-    Speakers the model was trained on are scored apart from those it has never heard: only the latter say how good it is.
+    Speakers the model was trained on are scored apart from those it has never heard: only the latter say how good it
+    is.
 
     Raises:
         RequestError: if nothing has been trained.

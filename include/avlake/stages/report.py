@@ -158,9 +158,10 @@ def _drops(con: duckdb.DuckDBPyConnection, table: str, description: Mapping[str,
     label, (first, second) = description["label"], description["classes"]
     return _records(
         con,
-        f"""SELECT dataset || '/' || drop_date AS "drop", count(DISTINCT file_id) AS files, count(DISTINCT subject_id) AS speakers,
-            count(*) AS windows, count(*) FILTER (kept) AS kept, count(*) FILTER ({label} = ?) AS "{first}",
-            count(*) FILTER ({label} = ?) AS "{second}", count(*) FILTER ({label} IS NULL) AS unknown
+        f"""SELECT dataset || '/' || drop_date AS "drop", count(DISTINCT file_id) AS files,
+            count(DISTINCT subject_id) AS speakers, count(*) AS windows, count(*) FILTER (kept) AS kept,
+            count(*) FILTER ({label} = ?) AS "{first}", count(*) FILTER ({label} = ?) AS "{second}",
+            count(*) FILTER ({label} IS NULL) AS unknown
         FROM gold.{table} GROUP BY ALL ORDER BY ALL""",
         [first, second],
     )
@@ -169,7 +170,8 @@ def _drops(con: duckdb.DuckDBPyConnection, table: str, description: Mapping[str,
 def _quarantine(con: duckdb.DuckDBPyConnection, dataset: str) -> list[dict[str, Any]]:
     return _records(
         con,
-        """SELECT drop_date, extractor, error_class, count(DISTINCT file_id) AS files, min(path) AS example, min(error) AS error
+        """SELECT drop_date, extractor, error_class, count(DISTINCT file_id) AS files, min(path) AS example,
+            min(error) AS error
         FROM ops.extractions WHERE dataset = ? AND status = 'quarantined'
         GROUP BY drop_date, extractor, error_class ORDER BY ALL""",
         [dataset],
@@ -188,11 +190,12 @@ def _licences(con: duckdb.DuckDBPyConnection, table: str) -> list[str]:
     ]
 
 
-def _comparison_table(f: Findings) -> list[tuple[str, str, list[str]]]:
+def _comparison_table(f: Findings) -> list[tuple[str, str, str, list[str]]]:
     rows = []
-    for (model, split), by_metric in f.scores.items():
-        shown = [by_metric.get(f"{level}_{metric}") for level in LEVELS for metric in TABULAR]
-        rows.append((model.replace("_", " "), split, [interval(score) if score else "-" for score in shown]))
+    for level in LEVELS:
+        for (model, split), by_metric in f.scores.items():
+            shown = [by_metric.get(f"{level}_{metric}") for metric in TABULAR]
+            rows.append((level, model.replace("_", " "), split, [interval(s) if s else "-" for s in shown]))
     return rows
 
 

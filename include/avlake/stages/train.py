@@ -42,8 +42,8 @@ class TrainReport:
 def train(settings: Settings, *, pipeline: str, run_id: str, progress: Progress | None = None) -> TrainReport:
     """Compare, choose, fit, save; does nothing where gold, code and parameters are those of the model in charge.
 
-    The files come first, then the rows of gold.model_runs, then `chosen.json`: killed at any point and run again, it ends in
-    the same state.
+    The files come first, then the rows of gold.model_runs, then `chosen.json`: killed at any point and run again, it
+    ends in the same state.
 
     Raises:
         RequestError: for an unknown pipeline or an unpublished warehouse.
@@ -114,8 +114,8 @@ def load_model(store: Store, pipeline: str) -> tuple[Chosen, Model]:
     here = kind(kind.Params(**model.measured.params)).params_hash
     if here != model.measured.params_hash:
         raise WorkError(
-            f"the model of {pipeline} learned from {model.measured.extractor} {model.measured.params_hash}, here it is {here}: "
-            f"run its drops and `avlake train {pipeline}` again"
+            f"the model of {pipeline} learned from {model.measured.extractor} {model.measured.params_hash}, here it is "
+            f"{here}: run its drops and `avlake train {pipeline}` again"
         )
     return chosen, model
 
@@ -128,7 +128,7 @@ def _key(pipeline: str, learner: Learner, measured: Measured, gold_version: str)
 def _drift_since(
     con: duckdb.DuckDBPyConnection, store: Store, learner: Learner, before: Chosen | None
 ) -> list[dict[str, Any]]:
-    """How the drops that have come since look to the model trained without them; empty for a first or an unreadable one."""
+    """How the drops that have come since look to the model trained without them; empty where there is none to ask."""
     if before is None:
         return []
     try:
