@@ -11,9 +11,12 @@ import httpx
 
 from avlake.datasets.base import Source
 from avlake.errors import AvlakeError
+from avlake.extractors import base
+from avlake.lake import Lake
 from avlake.pipelines import Pipeline
 from avlake.runner import choose_drops
 from avlake.settings import Settings, home
+from avlake.tables import BRONZE_FILES, CORE
 
 MAX_ARCHIVES = 10  # of a source nobody named
 SYNTHETIC_DROP = "2026-01-01"
@@ -49,6 +52,21 @@ def find_work(pipeline: Pipeline, settings: Settings, source: str | None, drop: 
     return _real(pipeline, settings, drop) or _synthetic(pipeline, settings, drop)
 
 
+def remove_stand_in(pipeline: Pipeline, settings: Settings, work: Work) -> bool:
+    """Take the synthesised drop out of the lake again, when real recordings come: no model learns from both."""
+    lake, dataset = Lake.open(settings), pipeline.dataset.name
+    paths = lake.rows(BRONZE_FILES, dataset, SYNTHETIC_DROP, ["path"])["path"].to_pylist()
+    ours = bool(paths) and all(path.startswith("synthetic") for path in paths)
+    if not ours or work.source == str(_demo_landing()):
+        return False
+    tables = {e.table.name: e.table for e in base.all_extractors().values()} | CORE
+    for name in sorted(set(lake.tables()) & tables.keys(), reverse=True):  # ops first: then readers do not see the drop
+        if (table := tables[name]).per_drop:
+            version = lake.drop_version(table, dataset, SYNTHETIC_DROP)
+            lake.commit_drop(table, dataset, SYNTHETIC_DROP, [], expected_version=version)
+    return True
+
+
 def _real(pipeline: Pipeline, settings: Settings, drop: str | None) -> Work | None:
     """At most ten archives of one date, from VoxForge's own index; None when it cannot be reached."""
     from avlake.datasets.voxforge import INDEX_URL
@@ -74,9 +92,13 @@ def _full_drop(index: Source, existing: list[str]) -> str:
 def _synthetic(pipeline: Pipeline, settings: Settings, drop: str | None) -> Work:
     from avlake.datasets.synthetic import write_drop
 
-    landing = home() / ".avlake" / "landing"
+    landing = _demo_landing()
     if not (landing / pipeline.dataset.name / SYNTHETIC_DROP).is_dir():
         write_drop(landing, SYNTHETIC_DROP)
     drops = tuple(choose_drops(pipeline, str(landing), drop or SYNTHETIC_DROP, settings))
     note = "SYNTHETIC voices (VoxForge's index cannot be reached): nothing here says anything about people"
     return Work(str(landing), drops, {"source": str(landing)}, note)
+
+
+def _demo_landing() -> Path:
+    return home() / ".avlake" / "landing"

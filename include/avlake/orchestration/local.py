@@ -12,7 +12,7 @@ from pathlib import Path
 from avlake.errors import AvlakeError, RequestError, WorkError
 from avlake.orchestration.assets import POOL, WHOLE
 from avlake.orchestration.client import Airflow
-from avlake.orchestration.drops import Work, find_work
+from avlake.orchestration.drops import Work, find_work, remove_stand_in
 from avlake.orchestration.follow import Follower
 from avlake.orchestration.server import Server
 from avlake.orchestration.summary import print_summary
@@ -51,6 +51,8 @@ def run(pipeline: str, source: str | None, drop: str | None, *, folder: Path | N
     work = find_work(get_pipeline(pipeline), settings, source, drop)
     _say(f"source   {work.note}")
     _say(f"drops    {', '.join(work.drops)}")
+    if remove_stand_in(get_pipeline(pipeline), settings, work):
+        _say("removed  the synthesised voices of an earlier run, so that no model learns from both")
     server = Server(folder)
     _say("Airflow  starting" if server.session is None else "Airflow  is there already")
     airflow = server.start({}, _say)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import secrets
@@ -25,6 +26,7 @@ PORT = 8080
 USER = "admin"
 SERVICE_USER = "avlake"  # the user of `discover_drops`: may start runs, may not change Airflow
 CONNECTION = "avlake_airflow"
+SETTINGS = ("AVLAKE_", "AWS_", "AZURE_", "motherduck_", "AIRFLOW_")
 START_TIMEOUT_S = 180
 STOP_TIMEOUT_S = 10
 
@@ -36,6 +38,7 @@ class Session:
     sid: int
     started: float  # by the system's clock, of the leader: a pid alone may be somebody else's by now
     port: int
+    settings: str = ""  # a hash of the settings it was started with
 
     def members(self) -> list[psutil.Process]:
         """Its living processes."""
@@ -79,21 +82,24 @@ class Server:
         return Airflow(f"http://127.0.0.1:{session.port}", USER, self._passwords()[USER])
 
     def start(self, environment: Mapping[str, str], say: Callable[[str], None] = lambda line: None) -> Airflow:
-        """Start it, unless it runs in good health already; wait until it does.
+        """Start it, unless it runs in good health and with these settings already; wait until it does.
 
         Raises:
             WorkError: with the log's last lines, when it ends or is not healthy in time.
         """
         with self._lock():
-            if self.session and self.client().healthy():
+            given = {**os.environ, **environment}
+            settings = _settings_hash(given)
+            if (session := self.session) and session.settings == settings and self.client().healthy():
                 return self.client()
-            self.stop()
+            if self.stop():
+                say("the Airflow that was running is unwell or has other settings: starting it again")
             self._prepare()
             port = free_port(PORT)
             if port != PORT:
                 say(f"port {PORT} is taken; using {port}")
-            sid = self._spawn({**os.environ, **environment, **self._environment(port)})
-            session = Session(sid, psutil.Process(sid).create_time(), port)
+            sid = self._spawn({**given, **self._environment(port)})
+            session = Session(sid, psutil.Process(sid).create_time(), port, settings)
             _write_private(self._state, json.dumps(asdict(session)))
             return self._wait(session)
 
@@ -213,6 +219,12 @@ def free_port(first: int) -> int:
                 continue
             return port
     raise WorkError(f"the ports from {first} to {first + 99} are all taken")
+
+
+def _settings_hash(environment: Mapping[str, str]) -> str:
+    """Equal where tasks would see the same lake with the same credentials."""
+    seen = sorted((k, v) for k, v in environment.items() if k.startswith(SETTINGS))
+    return hashlib.sha256(json.dumps(seen).encode()).hexdigest()
 
 
 def _signal(session: Session, number: signal.Signals) -> None:

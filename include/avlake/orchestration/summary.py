@@ -34,7 +34,7 @@ def print_summary(pipeline: str, settings: Settings, server: Server, work: Work,
     print(f"\n{query}\n")
     with warehouse.connect(settings) as con:
         con.sql(query).show(max_rows=60, max_width=160)
-        print("every model that was compared, by balanced accuracy on speakers it did not train on")
+        print("balanced accuracy of the models compared; split leaky_random has speakers on both sides: no result")
         con.sql(METRICS, params=[pipeline, pipeline]).show(max_rows=60, max_width=160)
     print(f"model    {results['train']['model']}, {results['train']['model_uri']}")
     print(f"report   {results['report']}")

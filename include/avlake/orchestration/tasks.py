@@ -113,6 +113,7 @@ def curate(pipeline: str) -> Any:
 
     @task(pool=assets.POOL)
     def curate() -> dict[str, Any]:
+        leave_to_later_run()
         # Only what this run was asked to change: else every run that an asset starts would restore the defaults.
         asked = get_current_context()["dag_run"].conf or None
         report = call("curate.curate", pipeline=pipeline, thresholds=asked)
@@ -139,6 +140,7 @@ def quiet(pipeline: str) -> Any:
 
     @task.sensor(poke_interval=5, timeout=GATE_H * 3600, mode="reschedule")
     def quiet() -> bool:
+        leave_to_later_run()
         ti = get_current_context()["ti"]
         upstream = (pipeline, f"{pipeline}_gold")
         return not any(ti.get_dr_count(dag_id=dag_id, states=["queued", "running"]) for dag_id in upstream)
@@ -222,6 +224,13 @@ def current_drop() -> str:
     if not (drop := key or named):
         raise AirflowFailException("which drop? Give the run a partition key or the Param `drop`, both YYYY-MM-DD")
     return str(drop)
+
+
+def leave_to_later_run() -> None:
+    """Skip this rebuild of whole tables when the next is queued already: that one sees all that this one does."""
+    context = get_current_context()
+    if context["ti"].get_dr_count(dag_id=context["dag"].dag_id, states=["queued"]) and not context["dag_run"].conf:
+        raise AirflowSkipException("the run that is queued behind this one does its work too")
 
 
 def wake_downstream(changed: bool, why_not: str) -> None:
