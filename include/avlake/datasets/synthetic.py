@@ -115,7 +115,8 @@ def speak(voice: Voice, duration_s: float, rng: np.random.Generator) -> Samples:
         progress = sum(map(len, pieces)) / total
         pieces += [_syllable(voice, 1.06 - 0.12 * progress, rng), np.zeros(int(rng.uniform(0.01, 0.08) * SAMPLE_RATE))]
     speech = np.concatenate([*pieces, np.zeros(total)])[:total]
-    return 0.5 * speech / np.abs(speech).max() + rng.normal(0, 0.001, total)
+    loudest = np.abs(speech).max() or 1.0  # 0 where it is so short that it is one pause
+    return 0.5 * speech / loudest + rng.normal(0, 0.001, total)
 
 
 def _syllable(voice: Voice, declination: float, rng: np.random.Generator) -> Samples:
