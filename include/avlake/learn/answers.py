@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from avlake.learn.card import interval
+from avlake.learn.compare import loss_by_group
 from avlake.learn.drift import Drift
 from avlake.learn.frame import Frame
 from avlake.learn.metrics import Score, Scored, at_level, predicted
@@ -203,25 +204,26 @@ def _winner(f: Findings) -> list[str]:
 
 
 def _simpler(f: Findings) -> list[str]:
-    order = list(f.held_out)
-    simpler = order[: order.index(f.chosen)]
-    rule = (
-        "The rule takes the simplest model whose log loss per file is within one standard error (paired, over "
-        "speakers) of the best."
-    )
-    if not simpler:
-        return [
-            rule,
-            f"Here that is {f.chosen.replace('_', ' ')}, the simplest of all: nothing more complex is clearly better.",
-        ]
-    metric = "file_balanced_accuracy"
-    costs = "; ".join(
-        f"{name.replace('_', ' ')} would have {f.score(name, metric).value:.3f} balanced accuracy and "
-        f"{f.score(name, 'file_roc_auc').value:.3f} ROC-AUC per file instead of {f.score(f.chosen, metric).value:.3f} "
-        f"and {f.score(f.chosen, 'file_roc_auc').value:.3f}"
-        for name in simpler
-    )
-    return [rule, f"{costs}. Where that will do, its coefficients can be read and it is smaller and faster."]
+    loss = {name: loss_by_group(held_out) for name, held_out in f.held_out.items()}
+    best = min(loss, key=lambda name: float(loss[name].mean()))
+    said = [
+        "When its log loss per file, each speaker counting once, is within one standard error (paired, over speakers) "
+        f"of the best, which is {best.replace('_', ' ')} with {loss[best].mean():.3f}."
+    ]
+    for name in (name for name in loss if name != best):
+        worse = loss[name] - loss[best]
+        said.append(
+            f"{name.replace('_', ' ')}: {worse.mean():+.3f}, standard error "
+            f"{worse.std(ddof=1) / np.sqrt(len(worse)):.3f}; balanced accuracy per file {f.score(name, 'file_balanced_accuracy').value:.3f}."
+        )
+    order = list(loss)
+    if order.index(f.chosen) == 0:
+        return [*said, f"So {f.chosen.replace('_', ' ')}, the simplest of all, is chosen."]
+    return [
+        *said,
+        f"So {f.chosen.replace('_', ' ')} is chosen; {order[0].replace('_', ' ')} is the better choice only where "
+        "coefficients that can be read matter more than that.",
+    ]
 
 
 def _good_for(f: Findings) -> list[str]:

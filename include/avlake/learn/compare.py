@@ -160,7 +160,7 @@ def choose(comparison: Comparison, frame: Frame, candidates: Sequence[Candidate]
     over speakers: all candidates find the same speakers hard, so their own errors are far wider than what tells them
     apart.
     """
-    loss = {c.name: _loss_by_group(comparison.scored(frame, c.name, comparison.judged_on)) for c in candidates}
+    loss = {c.name: loss_by_group(comparison.scored(frame, c.name, comparison.judged_on)) for c in candidates}
     best = min(loss, key=lambda name: float(loss[name].mean()))
     for candidate in candidates:
         worse = loss[candidate.name] - loss[best]
@@ -169,7 +169,8 @@ def choose(comparison: Comparison, frame: Frame, candidates: Sequence[Candidate]
     return best
 
 
-def _loss_by_group(windows: Scored) -> Array:
+def loss_by_group(windows: Scored) -> Array:
+    """(n_groups,) mean log loss per file of each group, in the order of their names."""
     files = at_level(windows, "file")
     _, code = np.unique(files.group, return_inverse=True)
     mean: Array = np.bincount(code, weights=_log_loss(files)) / np.bincount(code)

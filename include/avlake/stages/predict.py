@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
+from threading import Lock
 
 from avlake.errors import Quarantined
 from avlake.lake import Lake
@@ -36,26 +38,31 @@ def predict(
         WorkError: if the model's files are damaged or untrusted, or it expects another version of its extractor.
     """
     _, model = load_model(Lake.open(settings).store, pipeline)
-    say, done = progress or silent, 0
-    results: dict[int, Prediction] = {}
+    say, lock, done = progress or silent, Lock(), count(1)
+
+    def judge_all(part: Sequence[str]) -> list[Prediction]:
+        found = []
+        with Sandbox(settings) as sandbox:
+            for file in part:
+                found.append(_predict(sandbox, model, file))
+                with lock:
+                    say("predict", next(done), len(files))
+        return found
+
     jobs = max(1, min(jobs, len(files)))
+    results: list[Prediction | None] = [None] * len(files)
     with ThreadPoolExecutor(jobs) as pool:
-        parts = [list(enumerate(files))[i::jobs] for i in range(jobs)]
-        for part in pool.map(lambda part: list(_judge_all(settings, model, part)), parts):
-            results.update(part)
-            done += len(part)
-            say("predict", done, len(files))
-    return [results[i] for i in range(len(files))]
+        for i, part in enumerate(pool.map(judge_all, [files[i::jobs] for i in range(jobs)])):
+            results[i::jobs] = part
+    return [result for result in results if result is not None]
 
 
-def _judge_all(settings: Settings, model: Model, files: Sequence[tuple[int, str]]) -> Iterator[tuple[int, Prediction]]:
-    with Sandbox(settings) as sandbox:
-        for i, file in files:
-            try:
-                answer = _judge(sandbox, model, file)
-                yield i, Prediction(file, answer.label, answer.probability, answer.windows, None)
-            except Quarantined as error:
-                yield i, Prediction(file, None, None, 0, f"{error.error_class}: {error}")
+def _predict(sandbox: Sandbox, model: Model, file: str) -> Prediction:
+    try:
+        answer = _judge(sandbox, model, file)
+    except Quarantined as error:
+        return Prediction(file, None, None, 0, f"{error.error_class}: {error}")
+    return Prediction(file, answer.label, answer.probability, answer.windows, None)
 
 
 def _judge(sandbox: Sandbox, model: Model, file: str) -> Answer:
