@@ -62,8 +62,13 @@ def commit(settings: Settings, *, plan: str, run_id: str) -> CommitReport:
         changed |= _commit(lake, chosen, tables[name], fragments)
     if EXTRACTIONS.name in chosen.versions:
         changed |= _commit(lake, chosen, EXTRACTIONS, fragments)
-    facts: dict[str, Any] = {"pipeline": chosen.pipeline, "dataset": chosen.dataset, "drop_date": chosen.drop, "run_id": run_id}
-    facts["partial"] = chosen.remaining > 0
+    facts: dict[str, Any] = {
+        "run_id": run_id,
+        "pipeline": chosen.pipeline,
+        "dataset": chosen.dataset,
+        "drop_date": chosen.drop,
+        "partial": chosen.remaining > 0,
+    }
     if shards:
         spent = {column: sum(s[name] for s in shards) for column, name in EXTRACT_FACTS.items()}
         record(lake, stage="extract", **spent, **facts)
