@@ -296,7 +296,8 @@ def test_a_whole_run_without_airflow(settings: Settings, landing: Path) -> None:
     with warehouse.connect(settings) as con:
         row = con.execute(
             "SELECT g.split, f.sha256, o.status FROM gold.gender_windows g "
-            "JOIN bronze.files f USING (file_id, drop_date) JOIN ops.extractions o USING (file_id, drop_date) WHERE extractor = 'voice_features' LIMIT 1"
+            "JOIN bronze.files f USING (file_id, drop_date) "
+            "JOIN ops.extractions o USING (file_id, drop_date) WHERE extractor = 'voice_features' LIMIT 1"
         ).fetchone()
     assert row is not None and row[0] in ("train", "validation", "test") and row[2] == "ok"
     again = run(settings, pipeline=PIPELINE, source=str(landing), train=False, say=lines.append)
