@@ -54,7 +54,6 @@ def run(pipeline: str, source: str | None, drop: str | None, *, folder: Path | N
     if remove_stand_in(get_pipeline(pipeline), settings, work):
         _say("removed  the synthesised voices of an earlier run, so that no model learns from both")
     server = Server(folder)
-    _say("Airflow  starting" if server.session is None else "Airflow  is there already")
     airflow = server.start({}, _say)
     _say(f"Airflow  {airflow.url}  user admin, password in {server.password_file}")
     prepare(airflow, pipeline, server.log)

@@ -93,11 +93,12 @@ class Server:
             if (session := self.session) and session.settings == settings and self.client().healthy():
                 return self.client()
             if self.stop():
-                say("the Airflow that was running is unwell or has other settings: starting it again")
+                say("Airflow  the one that was running is unwell or has other settings; stopped")
             self._prepare()
             port = free_port(PORT)
             if port != PORT:
-                say(f"port {PORT} is taken; using {port}")
+                say(f"Airflow  port {PORT} is taken; using {port}")
+            say("Airflow  starting")
             sid = self._spawn({**given, **self._environment(port)})
             session = Session(sid, psutil.Process(sid).create_time(), port, settings)
             _write_private(self._state, json.dumps(asdict(session)))
