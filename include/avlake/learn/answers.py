@@ -214,7 +214,8 @@ def _simpler(f: Findings) -> list[str]:
         worse = loss[name] - loss[best]
         said.append(
             f"{name.replace('_', ' ')}: {worse.mean():+.3f}, standard error "
-            f"{worse.std(ddof=1) / np.sqrt(len(worse)):.3f}; balanced accuracy per file {f.score(name, 'file_balanced_accuracy').value:.3f}."
+            f"{worse.std(ddof=1) / np.sqrt(len(worse)):.3f}; balanced accuracy per file "
+            f"{f.score(name, 'file_balanced_accuracy').value:.3f}."
         )
     order = list(loss)
     if order.index(f.chosen) == 0:
