@@ -87,14 +87,13 @@ def run(
     gold = curate(settings, pipeline=pipeline, run_id=run_id, thresholds=thresholds)
     for name, rows in gold.rows.items():
         say(f"gold  {name}: {rows} rows, {gold.kept[name]} kept" + ("" if gold.changed else "; nothing changed"))
-    report_uri, trained = None, False
     shown = publish(settings, run_id=run_id)
-    if train and not broken:
-        report_uri, trained = _train(settings, pipeline, run_id, say, progress)
-        shown = publish(settings, run_id=run_id)
     say(f"warehouse  {shown.warehouse}" + ("" if shown.changed else "; nothing changed"))
     if shown.left_out:
         say(f"warehouse  left out, more than {settings.warehouse_max_rows} rows: {', '.join(shown.left_out)}")
+    report_uri, trained = None, False
+    if train and not broken:
+        report_uri, trained = _train(settings, pipeline, run_id, say, progress)
     if broken:
         raise WorkError(f"{len(broken)} of {len(drops)} drops failed: " + " | ".join(broken))
     return RunReport(run_id, done, gold, report_uri, trained)
@@ -177,7 +176,7 @@ def _train(
 
     trained = train(settings, pipeline=pipeline, run_id=run_id, progress=progress)
     say(f"model  {trained.model_uri}" + ("" if trained.changed else "; gold is unchanged, nothing to train"))
-    publish(settings, run_id=run_id)
+    publish(settings, run_id=run_id)  # with the new rows of gold.model_runs
     uri = report(settings, pipeline=pipeline, run_id=run_id)
     say(f"report  {uri}")
     return uri, trained.changed
