@@ -14,6 +14,7 @@ from typing import Any
 
 from avlake.datasets.base import Source
 from avlake.errors import RequestError, UnknownDrop, WorkError
+from avlake.lake import Lake
 from avlake.media.sandbox import Sandbox
 from avlake.pipelines import Pipeline, get_pipeline
 from avlake.settings import Settings
@@ -177,6 +178,9 @@ def _train(
     trained = train(settings, pipeline=pipeline, run_id=run_id, progress=progress)
     say(f"model  {trained.model_uri}" + ("" if trained.changed else "; gold is unchanged, nothing to train"))
     publish(settings, run_id=run_id)  # with the new rows of gold.model_runs
-    uri = report(settings, pipeline=pipeline, run_id=run_id)
+    store, latest = Lake.open(settings).store, f"reports/{pipeline}/index.html"
+    if trained.changed or not store.exists(latest):
+        report(settings, pipeline=pipeline, run_id=run_id)
+    uri = store.uri_of(latest)
     say(f"report  {uri}")
     return uri, trained.changed
