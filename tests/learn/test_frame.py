@@ -81,3 +81,12 @@ def test_content_hash_knows_rows_and_not_their_order(tmp_path: Path) -> None:
     assert hashed(table, "1") == hashed(turned, "2")
     assert hashed(table, "3") != hashed(with_column(table, "f0_0", values), "4")
     assert hashed(table, "5") != hashed(pa.concat_tables([table, table.slice(0, 1)]), "6")
+
+
+def test_a_large_table_is_thinned_evenly_over_groups(tmp_path: Path) -> None:
+    frame = read(tmp_path, synthetic.gold(speakers=6, files=5))
+    fewer = frame.at_most(24)
+    assert np.array_equal(np.unique(fewer.group), np.unique(frame.group))
+    assert set(np.unique(fewer.group, return_counts=True)[1]) == {2}
+    assert frame.at_most(len(frame)) is frame
+    assert len(frame.at_most(3)) == 12  # every group stays

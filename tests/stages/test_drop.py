@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -307,3 +308,9 @@ def test_a_whole_run_without_airflow(settings: Settings, landing: Path) -> None:
 def test_an_unknown_drop_lists_those_that_exist(settings: Settings, landing: Path) -> None:
     with pytest.raises(RequestError, match=f"{DROP}, {LATER}"):
         run(settings, pipeline=PIPELINE, source=str(landing), drop="2020-01-01")
+
+
+def test_the_parameters_behind_a_hash_are_kept(settings: Settings, landing: Path) -> None:
+    prepared(settings, landing, params={"voice_features": {"window_s": 2.0}})
+    names = Lake.open(settings).store.list("params/voice_features")
+    assert [json.loads(Lake.open(settings).store.read(name))["window_s"] for name in names] == [2.0]

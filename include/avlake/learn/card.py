@@ -18,7 +18,8 @@ def model_card(description: Mapping[str, Any], table: Sequence[Score]) -> str:
         f"# Model card: {description['label']} by {model}",
         "",
         f"- Says whether a recording's speaker is labelled {classes[0]} or {classes[1]}.",
-        f"- Learned from {description['windows']} windows of {description['files']} files; speakers: {groups}.",
+        f"- Learned from {description['windows']} of {description['labelled_windows']} labelled windows, "
+        f"{description['files']} files; speakers: {groups}.",
         f"- Drops: {', '.join(description['drops'])}.",
         f"- Measured by `{measured['extractor']}` (identity {measured['params_hash']}); "
         f"{len(description['features'])} features kept.",

@@ -51,6 +51,18 @@ class Frame:
             self.drop[chosen],
         )
 
+    def at_most(self, n_windows: int) -> Frame:
+        """About so many windows at most, spread evenly over groups and within each, for only groups are evidence."""
+        _, member, sizes = np.unique(self.group, return_inverse=True, return_counts=True)
+        if len(self) <= n_windows:
+            return self
+        each = max(k for k in range(1, n_windows + 1) if k == 1 or np.minimum(sizes, k).sum() <= n_windows)
+        chosen = np.zeros(len(self), bool)
+        for group in range(len(sizes)):
+            rows = np.flatnonzero(member == group)
+            chosen[rows[np.linspace(0, len(rows) - 1, min(each, len(rows))).astype(int)]] = True
+        return self.rows(chosen)
+
     def columns(self, names: Sequence[str]) -> Array:
         """(n_windows, len(names)) of the named features, in that order."""
         place = {name: i for i, name in enumerate(self.features)}

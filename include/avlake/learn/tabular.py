@@ -48,6 +48,7 @@ class TabularLearner:
     extractor: str
     selection: Selection = field(default_factory=Selection)
     candidates: Sequence[Candidate] = CANDIDATES
+    max_windows: int = 5_000  # the time to fit a support vector machine grows with their square
 
     @property
     def labelled(self) -> str:
@@ -58,6 +59,7 @@ class TabularLearner:
         return {
             "version": self.version,
             "selection": asdict(self.selection),
+            "max_windows": self.max_windows,
             "candidates": {c.name: list(c.grid) for c in self.candidates},
             "scikit-learn": sklearn.__version__,
             "imbalanced-learn": imblearn.__version__,
@@ -70,9 +72,10 @@ class TabularLearner:
 
     def train(self, con: duckdb.DuckDBPyConnection, measured: Measured, progress: Progress) -> Trained:
         with threadpool_limits(1):  # a task has one core; and sums in one order give the same model anywhere
-            return self._train(self.read(con, self.labelled), measured, progress)
+            labelled = self.read(con, self.labelled)
+            return self._train(labelled.at_most(self.max_windows), len(labelled), measured, progress)
 
-    def _train(self, frame: Frame, measured: Measured, progress: Progress) -> Trained:
+    def _train(self, frame: Frame, labelled: int, measured: Measured, progress: Progress) -> Trained:
         _check_splits(frame)
         comparison = compare(frame, self.candidates, self.selection, n_classes=len(self.classes), progress=progress)
         chosen = choose(comparison, frame, self.candidates)
@@ -96,6 +99,7 @@ class TabularLearner:
             "settings": settings,
             "scheme": comparison.scheme,
             "windows": len(frame),
+            "labelled_windows": labelled,
             "files": len(np.unique(frame.item)),
             "groups": {c: len(np.unique(frame.group[frame.y == i])) for i, c in enumerate(self.classes)},
             "drops": sorted(set(frame.drop.tolist())),

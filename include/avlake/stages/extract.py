@@ -112,6 +112,8 @@ def plan(
         labels=_labels(lake, chosen, drop, files),
         run_id=run_id,
     )
+    for name, extractor in extractors.items():  # ops keeps only the hash; a model has to know what it stands for
+        lake.store.write(f"params/{name}/{extractor.params_hash}.json", extractor.params.model_dump_json().encode())
     per_task = max(files_per_task, math.ceil(len(items) / MAX_SHARDS))
     shards = [items[start : start + per_task] for start in range(0, len(items), per_task)]
     made = Plan(
