@@ -16,6 +16,7 @@ PIPELINE ?= voxforge_gender
 SOURCE ?=
 DROP ?=
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 
 # Numeric libraries take every core by themselves; here the processes share them.
 export OMP_NUM_THREADS ?= 1
@@ -68,7 +69,7 @@ lint: $(STAMP) ## lint, formatting and types
 check: lint test ## lint, types and tests: what has to pass before a commit
 
 bench: $(STAMP) ## measure against named peers
-	$(BIN)/python -m pytest -m bench -s bench $(PYTEST_ARGS)
+	$(BIN)/python bench/extraction.py $(BENCH_ARGS)
 
 lock: $(STAMP) ## pin requirements.in into requirements.txt
 	$(BIN)/python -m pip install --quiet pip-tools

@@ -8,7 +8,7 @@ import pytest
 
 from avlake.datasets import voxforge
 from avlake.datasets.synthetic import write_drop
-from avlake.errors import UnknownDrop
+from avlake.errors import RequestError, UnknownDrop
 from avlake.lake import Lake
 from avlake.orchestration import drops
 from avlake.orchestration.drops import MAX_ARCHIVES, SYNTHETIC_DROP, Work, find_work, remove_stand_in
@@ -93,3 +93,11 @@ def test_synthesised_voices_leave_when_real_ones_come(tmp_path, settings, monkey
     assert lake.drops() == []
     assert lake.scan("silver.voice_features").count_rows() == 0
     assert not remove_stand_in(PIPELINE, settings, real)
+
+
+def test_synthesised_voices_do_not_join_real_drops(tmp_path, settings, monkeypatch):
+    monkeypatch.setattr(voxforge, "INDEX_URL", NOBODY_LISTENS)
+    write_drop(tmp_path / "mine", "2026-03-01", speakers=1, utterances=1)
+    run(settings, pipeline=PIPELINE.name, source=str(tmp_path / "mine"), train=False)
+    with pytest.raises(RequestError, match=r"2026-03-01.*make run SOURCE="):
+        find_work(PIPELINE, settings, None, None)

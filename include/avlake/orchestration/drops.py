@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 from avlake.datasets.base import Source
-from avlake.errors import AvlakeError
+from avlake.errors import AvlakeError, RequestError
 from avlake.extractors import base
 from avlake.lake import Lake
 from avlake.pipelines import Pipeline
@@ -92,6 +92,12 @@ def _full_drop(index: Source, existing: list[str]) -> str:
 def _synthetic(pipeline: Pipeline, settings: Settings, drop: str | None) -> Work:
     from avlake.datasets.synthetic import write_drop
 
+    held = {date for dataset, date in Lake.open(settings).drops(BRONZE_FILES.name) if dataset == pipeline.dataset.name}
+    if held - {SYNTHETIC_DROP}:
+        raise RequestError(
+            f"VoxForge's index cannot be reached, and {settings.uri} holds real drops ({', '.join(sorted(held)[:5])}), "
+            "which are not mixed with synthesised voices: name a source, make run SOURCE=FOLDER"
+        )
     landing = _demo_landing()
     if not (landing / pipeline.dataset.name / SYNTHETIC_DROP).is_dir():
         write_drop(landing, SYNTHETIC_DROP)
