@@ -111,6 +111,14 @@ def evaluate(
 
 
 @app.command()
+def drift(pipeline: PipelineName, format_: Format = "table") -> None:
+    """Compare each drop with what the chosen model was trained on; says when to retrain."""
+    from avlake.stages.evaluate import drift as drift_
+
+    show_objects(drift_(load_settings(), pipeline=pipeline), format_)
+
+
+@app.command()
 def report(pipeline: PipelineName) -> None:
     """Write the report of the chosen model; prints where it is."""
     from avlake.stages.report import report as report_
