@@ -20,7 +20,7 @@ FLOORS = (
     ("tables",),
     ("fragments",),
     ("lake",),
-    ("media.clip", "media.archives", "media.media_types"),
+    ("media.clip", "media.archives", "media.media_types", "media.__init__"),
     ("extractors",),
     ("media.sandbox", "media.worker"),
     ("datasets",),
@@ -67,7 +67,8 @@ def imports(path: Path) -> set[str]:
             for alias in node.names:
                 inner = ".".join(filter(None, (base, alias.name)))
                 is_module = (PACKAGE / inner.replace(".", "/")).with_suffix(".py").exists()
-                found.add(inner if is_module else base)
+                is_package = (PACKAGE / base.replace(".", "/")).is_dir()
+                found.add(inner if is_module else f"{base}.__init__" if base and is_package else base)
     return {name for name in found if name}
 
 

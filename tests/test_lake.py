@@ -221,3 +221,12 @@ def test_maintenance_compacts_and_spares_young_fragments(lake: Lake) -> None:
     assert values(lake) == ["a2", "b2", "c2"]
     assert lake.commit_drop(LABELS, *DROP, running, expected_version=3)
     assert values(lake) == ["not committed yet"]
+
+
+def test_a_whole_table_loses_a_column_that_is_not_made_any_more(lake: Lake) -> None:
+    wide = Table("gold.things", "", ("a",), pa.schema([("a", pa.string()), ("b", pa.string())]), per_drop=False)
+    narrow = Table("gold.things", "", ("a",), pa.schema([("a", pa.string())]), per_drop=False)
+    lake.replace_table(wide, [pa.table({"a": ["x"], "b": ["y"]})], expected_version=0)
+    assert lake.replace_table(narrow, [pa.table({"a": ["x"]})], expected_version=1)
+    scanned = lake.scan("gold.things")
+    assert scanned is not None and scanned.schema.names == ["a"]

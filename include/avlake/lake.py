@@ -66,12 +66,14 @@ class Lake:
         found = self._dataset(table.name, lambda live: live.drop == (dataset, drop))
         return (found or ds.dataset(table.schema.empty_table())).to_table(columns=columns)
 
-    def scan(self, name: str) -> ds.Dataset | None:
-        """A reader's view, for DuckDB: the drops whose ops rows are committed. None if there is no such table."""
-        if not name.startswith(("bronze.", "silver.")):
-            return self._dataset(name, lambda live: True)
-        visible = set(self.drops())
-        return self._dataset(name, lambda live: live.drop in visible)
+    def scan(self, name: str, drops: Collection[tuple[str, str]] | None = None) -> ds.Dataset | None:
+        """A reader's view, for DuckDB: the drops whose ops rows are committed. None if there is no such table.
+
+        Args:
+            drops: what `drops()` said, where several tables are to show the same drops.
+        """
+        visible = set(self.drops() if drops is None else drops)
+        return self._dataset(name, lambda live: live.drop is None or live.drop in visible)
 
     def drops(self, name: str = EXTRACTIONS.name) -> list[tuple[str, str]]:
         """(dataset, drop_date) of every drop in a table, sorted; by default of those that exist for readers."""
@@ -83,10 +85,16 @@ class Lake:
         logs = self.store.fs.glob(self.store.path("*/*/_delta_log"))
         return sorted(".".join(path.split("/")[-3:-1]) for path in logs)
 
-    def log_version(self, name: str) -> int:
-        """The number of a table's newest commit, whoever made it; -1 if there is no such table."""
+    def log_version(self, name: str) -> str | None:
+        """A table's newest commit, whoever made it, as `<table's own id>/<number>`; None if there is no such table."""
         delta = self._delta(name)
-        return delta.version() if delta else -1
+        return f"{delta.metadata().id}/{delta.version()}" if delta else None
+
+    def holds(self, table: Table, dataset: str, drop: str, fragments: Collection[Fragment]) -> bool:
+        """Are exactly these fragments the drop's live files?"""
+        delta = self._delta(table.name)
+        live = {file.path for file in _live(delta) if file.drop == (dataset, drop)} if delta else set()
+        return live == {f.path for f in fragments if f.rows}
 
     def contents(self, dataset: str, drop: str, shas: Collection[str]) -> Iterator[tuple[str, bytes]]:
         """(sha256, bytes) of small files, in stored order; reads only the row groups that hold one of `shas`."""
@@ -173,7 +181,7 @@ class Lake:
                     f"{table.name}: another run has committed {app} since this one was planned "
                     f"(version {version}, expected {expected}); nothing was changed, run it again"
                 )
-            if digest(self.store, table, live) == digest(self.store, table, own):
+            if _same_columns(delta, table) and digest(self.store, table, live) == digest(self.store, table, own):
                 return False
             fresh = [copy_fragment(self.store, table, f) if f.path in live else f for f in own.values()]
             own = {f.path: f for f in fresh}  # copied because Delta cannot remove and add one file in one commit
@@ -258,6 +266,12 @@ def _live(delta: DeltaTable) -> list[Live]:
 
 def _expression(drop: tuple[str, str] | None) -> ds.Expression | None:
     return (ds.field(PARTITION[0]) == drop[0]) & (ds.field(PARTITION[1]) == drop[1]) if drop else None
+
+
+def _same_columns(delta: DeltaTable, table: Table) -> bool:
+    """A table of drops may lack a column that only new rows have; a whole table has its own columns and no others."""
+    known = pa.schema(delta.schema().to_arrow())
+    return table.per_drop or [(f.name, f.type) for f in known] == [(f.name, f.type) for f in table.schema]
 
 
 def _grown(delta: DeltaTable, table: Table) -> pa.Schema:

@@ -82,9 +82,15 @@ def run(
     for date in drops:
         try:
             done[date] = _run_drop(settings, chosen, where, date, run_id, limit, params, say, progress)
+        except UnknownDrop as error:
+            if drop is not None:
+                raise
+            say(f"{date}  skipped: {error}")
         except WorkError as error:
             broken.append(str(error))
             say(f"{date}  {error}")
+    if broken and not Lake.open(settings).drops():
+        raise WorkError(f"no drop could be processed: {' | '.join(broken)}")
     gold = curate(settings, pipeline=pipeline, run_id=run_id, thresholds=thresholds)
     for name, rows in gold.rows.items():
         say(f"gold  {name}: {rows} rows, {gold.kept[name]} kept" + ("" if gold.changed else "; nothing changed"))

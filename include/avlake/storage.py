@@ -94,9 +94,8 @@ class Store:
         Path(temporary).replace(path)
 
     @contextlib.contextmanager
-    def local_copy(self, uri: str) -> Iterator[Path]:
-        """A path on this machine with the bytes of one of this store's objects: itself, or a temporary download."""
-        name = uri.removeprefix(f"{self.uri.rstrip('/')}/")
+    def local_copy(self, name: str) -> Iterator[Path]:
+        """A path on this machine with the bytes of one file: itself, or a temporary download."""
         if self.is_local:
             yield Path(self.path(name))
             return

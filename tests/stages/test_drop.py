@@ -15,6 +15,7 @@ from deltalake.exceptions import DeltaError
 from avlake import warehouse
 from avlake.datasets import synthetic
 from avlake.errors import FailureBudgetExceeded, RequestError, StaleRun, WorkError
+from avlake.extractors import base
 from avlake.lake import Lake
 from avlake.runner import new_run_id, run
 from avlake.settings import Settings
@@ -314,3 +315,94 @@ def test_the_parameters_behind_a_hash_are_kept(settings: Settings, landing: Path
     prepared(settings, landing, params={"voice_features": {"window_s": 2.0}})
     names = Lake.open(settings).store.list("params/voice_features")
     assert [json.loads(Lake.open(settings).store.read(name))["window_s"] for name in names] == [2.0]
+
+
+def windows(settings: Settings, drop: str = DROP) -> int:
+    return int(Lake.open(settings).rows(base.load("voice_features").table, DATASET, drop).num_rows)
+
+
+def test_ops_never_vouches_for_silver_of_a_run_that_was_killed(
+    settings: Settings, landing: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process(settings, landing)
+    before = windows(settings)
+    other = prepared(settings, landing, params={"voice_features": {"hop_s": 0.5}})
+    for shard in range(other.shards):
+        measure_shard(settings, plan=other.plan, shard=shard, run_id="killed")
+    real, seen = Lake.commit_drop, []
+
+    def dies_before_the_last(lake: Lake, table: Any, *place: str, **rest: Any) -> bool:
+        seen.append(table.name)
+        if seen.count(EXTRACTIONS.name) == 2:
+            raise KeyboardInterrupt
+        return real(lake, table, *place, **rest)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Lake, "commit_drop", dies_before_the_last)
+        commit(settings, plan=other.plan, run_id="killed")
+    assert windows(settings) > before
+    assert finish(settings, prepared(settings, landing)).changed
+    assert windows(settings) == before
+
+
+def test_a_late_run_with_other_extractors_touches_no_silver(settings: Settings, landing: Path) -> None:
+    process(settings, landing)
+    late = prepared(settings, landing, params={"voice_features": {"hop_s": 0.5}})
+    for shard in range(late.shards):
+        measure_shard(settings, plan=late.plan, shard=shard, run_id="late")
+    process(settings, landing, params={"audio_quality": {"silence_db": 20.0}})
+    before = windows(settings)
+    with pytest.raises(StaleRun):
+        commit(settings, plan=late.plan, run_id="late")
+    assert windows(settings) == before
+
+
+def test_requeued_recordings_are_really_measured_again(settings: Settings, landing: Path) -> None:
+    hasty = settings.model_copy(update={"file_timeout_s": 0.001})
+    with pytest.raises(FailureBudgetExceeded):
+        process(hasty, landing)
+    assert {row["error_class"] for row in ops(settings)} == {"timeout"}
+    assert prepared(settings, landing).to_measure == 0
+    assert quarantine.requeue(Lake.open(settings)) == 8
+    assert process(settings, landing).measured == 8
+
+
+def test_bytes_that_are_gone_are_not_counted_as_measured(settings: Settings, landing: Path) -> None:
+    planned = prepared(settings, landing)
+    for archive in (landing / DATASET / DROP).iterdir():
+        archive.unlink()
+    (landing / DATASET / DROP / "notes.txt").write_text("all gone")
+    ingest(settings, dataset=DATASET, source=str(landing), drop=DROP, run_id="other")
+    with pytest.raises(StaleRun, match="have changed"):
+        measure_shard(settings, plan=planned.plan, shard=0, run_id="test")
+
+
+def test_a_drop_whose_files_are_all_gone_leaves_every_table(settings: Settings, landing: Path) -> None:
+    process(settings, landing)
+    for archive in (landing / DATASET / DROP).iterdir():
+        archive.unlink()
+    assert process(settings, landing).changed
+    assert ops(settings) == [] and windows(settings) == 0
+
+
+def test_an_empty_drop_is_skipped_and_a_failed_one_says_why(settings: Settings, landing: Path) -> None:
+    (landing / DATASET / "2026-09-04").mkdir()
+    lines: list[str] = []
+    report = run(settings, pipeline=PIPELINE, source=str(landing), train=False, say=lines.append)
+    assert sorted(report.drops) == [DROP, LATER]
+    assert any(line.startswith("2026-09-04  skipped") for line in lines)
+
+
+def test_a_lake_that_moved_still_finds_its_large_files(settings: Settings, landing: Path, tmp_path: Path) -> None:
+    by_reference = settings.model_copy(update={"inline_max_bytes": 1000})
+    made = prepared(by_reference, landing)
+    moved = Path(settings.uri).rename(tmp_path / "moved")
+    assert finish(by_reference.model_copy(update={"uri": str(moved)}), made).measured == 8
+
+
+def test_another_lake_is_not_taken_for_the_published_one(settings: Settings, landing: Path, tmp_path: Path) -> None:
+    run(settings, pipeline=PIPELINE, source=str(landing), drop=DROP, train=False)
+    other = settings.model_copy(update={"uri": str(tmp_path / "other")})
+    run(other, pipeline=PIPELINE, source=str(landing), drop=LATER, train=False)
+    with warehouse.connect(settings) as con:
+        assert con.execute("SELECT DISTINCT drop_date FROM bronze.files").fetchall() == [(LATER,)]

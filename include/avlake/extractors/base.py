@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
+from avlake.media import DECODER_VERSION
 from avlake.tables import Table
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class Extractor:
 
     @property
     def params_hash(self) -> str:
-        identity = [self.name, self.version, self.params.model_dump(mode="json")]
+        identity = [self.name, self.version, DECODER_VERSION, self.params.model_dump(mode="json")]
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
     def measure(self, clip: Clip) -> dict[str, np.ndarray[Any, Any]]:

@@ -16,7 +16,6 @@ import soxr
 from avlake.errors import Quarantined
 
 SAMPLE_RATE = 16_000
-VERSION = 1  # raised when the same bytes decode or fail to open differently
 T = TypeVar("T")
 
 
@@ -119,7 +118,8 @@ def _as_float(frame: Any) -> tuple[np.ndarray[Any, np.dtype[np.float32]], float]
     if data.dtype == np.uint8:
         return (data.astype(np.float32) - 128.0) / 128.0, 127.0 / 128.0
     scale = float(1 << (8 * data.dtype.itemsize - 1))
-    return data.astype(np.float32) / np.float32(scale), (scale - 1.0) / scale
+    step = 256.0 if data.dtype.itemsize == 4 else 1.0  # 24 bits arrive as the upper ones of 32
+    return data.astype(np.float32) / np.float32(scale), (scale - step) / scale
 
 
 def _reason(error: Exception) -> str:

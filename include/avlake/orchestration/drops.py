@@ -16,7 +16,7 @@ from avlake.lake import Lake
 from avlake.pipelines import Pipeline
 from avlake.runner import choose_drops
 from avlake.settings import Settings, home
-from avlake.tables import BRONZE_FILES, CORE
+from avlake.tables import BRONZE_FILES, CORE, EXTRACTIONS
 
 MAX_ARCHIVES = 10  # of a source nobody named
 SYNTHETIC_DROP = "2026-01-01"
@@ -60,7 +60,8 @@ def remove_stand_in(pipeline: Pipeline, settings: Settings, work: Work) -> bool:
     if not ours or work.source == str(_demo_landing()):
         return False
     tables = {e.table.name: e.table for e in base.all_extractors().values()} | CORE
-    for name in sorted(set(lake.tables()) & tables.keys(), reverse=True):  # ops first: then readers do not see the drop
+    # ops first: then readers do not see the drop
+    for name in sorted(set(lake.tables()) & tables.keys(), key=lambda name: (name != EXTRACTIONS.name, name)):
         if (table := tables[name]).per_drop:
             version = lake.drop_version(table, dataset, SYNTHETIC_DROP)
             lake.commit_drop(table, dataset, SYNTHETIC_DROP, [], expected_version=version)

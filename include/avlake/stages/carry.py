@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import duckdb
@@ -20,6 +21,7 @@ from avlake.lake import Lake
 from avlake.stages.work import Output
 from avlake.tables import EXTRACTIONS, LABELS, Table
 
+REPLACING = "replacing"  # a params_hash that nothing has
 Row = dict[str, Any]
 Work = dict[tuple[str, str], Row]  # (file_id, extractor) → row of ops.extractions
 
@@ -56,16 +58,26 @@ def find_copies(
             con.register(name, data)
         rows = con.sql(
             "SELECT wanted.file_id AS target, done.* FROM done JOIN identities USING (extractor, params_hash) "
-            "JOIN wanted USING (sha256) ORDER BY done.dataset, done.drop_date, done.file_id"
+            "JOIN wanted USING (sha256) ORDER BY done.status, done.dataset, done.drop_date, done.file_id"
         ).to_arrow_table()
     found: dict[str, dict[str, Row]] = defaultdict(dict)
     for row in rows.to_pylist():
         target = row.pop("target")
         if row["extractor"] == "open":
-            found[target] = {"open": row}
+            if not found[target]:  # another path's bytes may have been measured all the same
+                found[target] = {"open": row}
         elif row["extractor"] in missing[target] and "open" not in found[target]:
             found[target].setdefault(row["extractor"], row)
     return dict(found)
+
+
+@dataclass(frozen=True)
+class Takeover:
+    """Fragments for the commit; for the claim before it; and the names of the tables that change at all."""
+
+    carried: Output
+    claim: Output
+    changed: set[str]
 
 
 def carry(
@@ -80,8 +92,13 @@ def carry(
     failures: Mapping[str, Quarantined],
     labels: Iterable[Label],
     run_id: str,
-) -> tuple[Output, set[str]]:
-    """Write what the commit takes over; returns its fragments and the names of the tables that change at all."""
+) -> Takeover:
+    """Write what the commit takes over.
+
+    Rows of ops that are about to be replaced are claimed first: committed with a hash that nothing has. So a run that
+    is killed between its silver tables leaves no ops row that vouches for silver of another version, and one that
+    comes too late finds out before it has touched silver.
+    """
     by_id = {f["file_id"]: f for f in files}
     anew = {(i, name) for i, names in measured.items() for name in (*names, "open")}
     anew |= {(i, name) for i, found in copies.items() for name in (*found, "open")}
@@ -99,7 +116,7 @@ def carry(
     dropped = {name for (_, name) in prior.keys() - kept.keys()}
     touched = dropped | {name for names in measured.values() for name in names} | {row["extractor"] for row in copied}
 
-    output, changed = Output(), set()
+    output, claim, changed = Output(), Output(), set()
     for name in sorted(touched - {"open", "ingest"}):
         table = base.load(name).table
         stays = {i for (i, extractor), row in kept.items() if extractor == name and row["status"] == "ok"}
@@ -108,6 +125,10 @@ def carry(
         parts += _copied_rows(lake, table, copies, name, dataset, drop)
         output.add(table, lake.write_fragment(table, dataset, drop, parts))
         changed.add(table.name)
+    replaced = [row | {"params_hash": REPLACING} for key, row in prior.items() if key not in kept]
+    if replaced:
+        marked = pa.Table.from_pylist([*kept.values(), *replaced], schema=EXTRACTIONS.schema)
+        claim.add(EXTRACTIONS, lake.write_fragment(EXTRACTIONS, dataset, drop, [marked]))
     if touched or broken:
         ops = pa.Table.from_pylist([*kept.values(), *copied, *broken], schema=EXTRACTIONS.schema)
         output.add(EXTRACTIONS, lake.write_fragment(EXTRACTIONS, dataset, drop, [ops]))
@@ -116,7 +137,7 @@ def carry(
         [vars(label) | {"dataset": dataset, "drop_date": drop} for label in labels], schema=LABELS.schema
     )
     output.add(LABELS, lake.write_fragment(LABELS, dataset, drop, [found]))
-    return output, changed | {LABELS.name}
+    return Takeover(output, claim, changed | {LABELS.name})
 
 
 def _holds(key: tuple[str, str], failures: Mapping[str, Quarantined]) -> bool:

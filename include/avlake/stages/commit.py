@@ -56,12 +56,13 @@ def commit(settings: Settings, *, plan: str, run_id: str) -> CommitReport:
         shards.append(done[1])
         for name, found in done[0].fragments.items():
             fragments[name] = [*fragments.get(name, []), *found]
+    ops_version = _claim(lake, chosen, fragments)
     changed = False
     tables = {e.table.name: e.table for e in base.all_extractors().values()} | {LABELS.name: LABELS}
     for name in sorted(chosen.versions.keys() & tables.keys()):
-        changed |= _commit(lake, chosen, tables[name], fragments)
+        changed |= _commit(lake, chosen, tables[name], fragments, chosen.versions[name])
     if EXTRACTIONS.name in chosen.versions:
-        changed |= _commit(lake, chosen, EXTRACTIONS, fragments)
+        changed |= _commit(lake, chosen, EXTRACTIONS, fragments, ops_version)
     facts: dict[str, Any] = {
         "run_id": run_id,
         "pipeline": chosen.pipeline,
@@ -76,10 +77,18 @@ def commit(settings: Settings, *, plan: str, run_id: str) -> CommitReport:
     return _report(lake, chosen, changed)
 
 
-def _commit(lake: Lake, plan: Plan, table: Table, fragments: dict[str, list[Fragment]]) -> bool:
-    return lake.commit_drop(
-        table, plan.dataset, plan.drop, fragments.get(table.name, ()), expected_version=plan.versions[table.name]
-    )
+def _claim(lake: Lake, plan: Plan, fragments: dict[str, list[Fragment]]) -> int:
+    """Mark the ops rows that this commit replaces; returns the version that its own ops rows are to follow."""
+    version = plan.versions.get(EXTRACTIONS.name, 0)
+    claim = plan.claim.fragments.get(EXTRACTIONS.name, [])
+    final = fragments.get(EXTRACTIONS.name, [])
+    if not claim or lake.holds(EXTRACTIONS, plan.dataset, plan.drop, final):
+        return version
+    return version + lake.commit_drop(EXTRACTIONS, plan.dataset, plan.drop, claim, expected_version=version)
+
+
+def _commit(lake: Lake, plan: Plan, table: Table, fragments: dict[str, list[Fragment]], expected: int) -> bool:
+    return lake.commit_drop(table, plan.dataset, plan.drop, fragments.get(table.name, ()), expected_version=expected)
 
 
 def _report(lake: Lake, plan: Plan, changed: bool) -> CommitReport:

@@ -76,7 +76,7 @@ def curate(
                 raise RequestError(
                     f"{settings.uri} has nothing to build gold.{name} from: {reason}; run a drop"
                 ) from None
-            rows[f"gold.{name}"], kept[f"gold.{name}"] = gold.check(con)
+            rows[f"gold.{name}"], kept[f"gold.{name}"] = gold.check(con, chosen.dataset.name)
             data = con.sql("FROM built")
             table = gold.table(data.limit(0).to_arrow_table().schema)
             batches = (pa.Table.from_batches([batch]) for batch in data.to_arrow_reader(ROW_GROUP))
@@ -109,7 +109,7 @@ class GoldSql:
     def table(self, schema: pa.Schema) -> Table:
         return Table(f"gold.{self.name}", self.doc, self.key, schema, per_drop=False)
 
-    def check(self, con: duckdb.DuckDBPyConnection) -> tuple[int, int]:
+    def check(self, con: duckdb.DuckDBPyConnection, dataset: str) -> tuple[int, int]:
         """Hold the built table to its promises; returns its rows and how many are kept.
 
         Raises:
@@ -133,10 +133,11 @@ class GoldSql:
         if self.label:
             promises[f"a kept row has no {self.label}"] = f"SELECT 1 FROM built WHERE kept AND {self.label} IS NULL"
         if self.rows:
-            promises[f"its row count is not that of {self.rows}"] = (
-                f"SELECT 1 WHERE (SELECT count(*) FROM built) != "
-                f"(SELECT count(*) FROM {self.rows} SEMI JOIN current_files USING (dataset, drop_date, file_id))"
-            )
+            promises[f"its row count is not that of {self.rows}"] = f"""
+                SELECT 1 WHERE (SELECT count(*) FROM built) != (
+                    SELECT count(*) FROM {self.rows} SEMI JOIN current_files USING (dataset, drop_date, file_id)
+                    WHERE dataset = '{dataset}'
+                )"""
         broken = [f"{promise} ({n} times)" for promise, query in promises.items() if (n := _count(con, query))]
         if broken:
             raise WorkError(f"gold.{self.name} was not replaced: {'; '.join(broken)}")
@@ -150,13 +151,13 @@ def _count(con: duckdb.DuckDBPyConnection, query: str) -> int:
 
 def _connect(lake: Lake, pipeline: Pipeline, thresholds: Thresholds) -> duckdb.DuckDBPyConnection:
     """An in-memory DuckDB with the lake's tables as views, and the names that gold SQL may use."""
-    con = duckdb.connect(":memory:")
+    con, drops = duckdb.connect(":memory:"), lake.drops()
     for name in lake.tables():
         layer, table = name.split(".")
         if layer == "gold":
             continue  # gold comes from silver and labels alone
         con.execute(f'CREATE SCHEMA IF NOT EXISTS "{layer}"')
-        con.register(f"{layer}_{table}", lake.scan(name))
+        con.register(f"{layer}_{table}", lake.scan(name, drops))
         con.execute(f'CREATE VIEW "{layer}"."{table}" AS FROM "{layer}_{table}"')
     values = {name: value for name, value in thresholds.model_dump().items() if isinstance(value, (int, float))}
     con.execute("SET VARIABLE thresholds = MAP(?::VARCHAR[], ?::DOUBLE[])", [list(values), list(values.values())])

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import math
 import time
 from collections import defaultdict
@@ -21,21 +22,20 @@ from typing import Any
 import pyarrow as pa
 
 from avlake.datasets.base import BronzeFile, Label
-from avlake.errors import Quarantined, RequestError
+from avlake.errors import Quarantined, RequestError, StaleRun
 from avlake.extractors import base
 from avlake.lake import Lake
-from avlake.media import clip
 from avlake.media.sandbox import Measured, Sandbox
 from avlake.pipelines import Pipeline, get_pipeline
 from avlake.settings import MIB, Settings
 from avlake.stages import carry, work
+from avlake.stages.contents import object_name
 from avlake.stages.ingest import archive_failures
 from avlake.stages.work import Item, Output, Plan
 from avlake.tables import BRONZE_FILES, EXTRACTIONS, LABELS, Table
 
 MAX_SHARDS = 200  # more mapped tasks in one run burden Airflow's grid
 FLUSH_BYTES = 64 * MIB
-OPEN_HASH = hashlib.sha256(f"open/{clip.VERSION}".encode()).hexdigest()[:16]
 
 Progress = Callable[[str, int, int], None]
 
@@ -84,10 +84,12 @@ def plan(
         t.name: lake.drop_version(t, dataset.name, drop) for t in (*(e.table for e in known), LABELS, EXTRACTIONS)
     }
     files = lake.rows(BRONZE_FILES, dataset.name, drop).to_pylist()
-    if not files:
+    if not files and not lake.drop_version(BRONZE_FILES, dataset.name, drop):
         raise RequestError(f"drop {drop} of {dataset.name} is not in {settings.uri}; ingest it first")
     prior = carry.prior_work(lake, dataset.name, drop)
-    hashes = {"open": OPEN_HASH} | {name: e.params_hash for name, e in extractors.items()}
+    hashes = {name: e.params_hash for name, e in extractors.items()}
+    # Any extractor may have ended the child, so a file that failed to open gets another chance with other ones.
+    hashes["open"] = hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()[:16]
 
     media = sorted((f for f in files if dataset.is_media(f["path"])), key=lambda f: f["path"])
     missing = {f["file_id"]: names for f in media if (names := carry.missing(prior, f, hashes))}
@@ -100,7 +102,7 @@ def plan(
         Item(f["file_id"], f["path"], f["sha256"], f["uri"], tuple(sorted(missing[f["file_id"]])))
         for f in sorted(now, key=lambda f: f["sha256"])  # stored order, so that a shard reads few row groups
     ]
-    carried, changed = carry.carry(
+    takeover = carry.carry(
         lake,
         dataset.name,
         drop,
@@ -123,9 +125,12 @@ def plan(
         run_id=run_id,
         extractors={name: e.params.model_dump(mode="json") for name, e in extractors.items()},
         hashes=hashes,
-        versions={name: versions[name] for name in changed},
-        carried=carried,
-        shards=tuple(work.store_shard(lake, dataset.name, drop, shard, hashes) for shard in shards),
+        versions={name: versions[name] for name in takeover.changed},
+        carried=takeover.carried,
+        claim=takeover.claim,
+        shards=tuple(
+            work.store_shard(lake, dataset.name, drop, shard, hashes, versions[EXTRACTIONS.name]) for shard in shards
+        ),
         remaining=len(to_measure) - len(now),
     )
     return PlanReport(
@@ -235,17 +240,25 @@ class _Rows:
 
 
 def _sources(lake: Lake, plan: Plan, items: list[Item]) -> Iterator[tuple[Item, bytes | Path]]:
-    """Each file to measure and its bytes, or the local path of an object."""
+    """Each file to measure and its bytes, or the local path of an object.
+
+    Raises:
+        StaleRun: when another run has replaced the bytes meanwhile.
+    """
     inline: dict[str, list[Item]] = defaultdict(list)
     for item in items:
         if item.uri is None:
             inline[item.sha256].append(item)
-    for sha256, content in lake.contents(plan.dataset, plan.drop, inline.keys()):
-        for item in inline[sha256]:
+    for sha256, content in lake.contents(plan.dataset, plan.drop, set(inline)):
+        for item in inline.pop(sha256):
             yield item, content
+    if inline:
+        raise StaleRun(
+            f"{len(inline)} files of {plan.dataset} {plan.drop} have changed since this run was planned; run it again"
+        )
     for item in items:
         if item.uri is not None:
-            with lake.store.local_copy(item.uri) as path:
+            with lake.store.local_copy(object_name(item.sha256)) as path:
                 yield item, path
 
 
@@ -254,12 +267,11 @@ def _labels(lake: Lake, pipeline: Pipeline, drop: str, files: list[carry.Row]) -
     dataset = pipeline.dataset
     texts = [f for f in files if dataset.label_files(f["path"])]
     inline = dict(lake.contents(dataset.name, drop, {f["sha256"] for f in texts if f["uri"] is None}))
-    objects = {f["sha256"]: f["uri"] for f in texts if f["uri"] is not None}
 
     def read(sha256: str) -> bytes:
         if sha256 in inline:
             return inline[sha256]
-        with lake.store.local_copy(objects[sha256]) as path:
+        with lake.store.local_copy(object_name(sha256)) as path:
             return path.read_bytes()
 
     known = (BronzeFile(f["file_id"], f["path"], f["media_type"], f["sha256"]) for f in files)

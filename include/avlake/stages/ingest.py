@@ -24,6 +24,7 @@ from avlake.media import archives
 from avlake.media.archives import Limits, is_archive
 from avlake.settings import Settings, load_settings
 from avlake.stages.bronze import BronzeDrop, Row, Taken, by_delivered_file, is_broken
+from avlake.stages.contents import object_name
 from avlake.stages.record import record
 from avlake.tables import BRONZE_FILES
 
@@ -73,6 +74,8 @@ def ingest(
         lake = Lake.open(settings)
         bronze, failed = BronzeDrop(settings, lake, spec, drop), archive_failures(lake, dataset, drop, settings)
         entries = _first(opened.entries(drop), max_archives, bronze.delivered)
+        if not entries and not bronze.delivered:
+            raise UnknownDrop(dataset, drop, f"{opened.uri} (it is empty)", set(opened.drops()) - {drop})
         kept = {entry.path: bronze.delivered[entry.path] for entry in entries if bronze.has(entry, failed)}
         new = [entry for entry in entries if entry.path not in kept]
         log.info("%s: %s %s has %d files, %d of them new or changed", run_id, dataset, drop, len(entries), len(new))
@@ -153,7 +156,7 @@ def _each(
 def _on_disk(lake: Lake, row: Row, inline: Mapping[str, bytes]) -> Iterator[Path]:
     """A kept file's bytes as a local file."""
     if row["uri"] is not None:
-        with lake.store.local_copy(row["uri"]) as path:
+        with lake.store.local_copy(object_name(row["sha256"])) as path:
             yield path
         return
     with tempfile.NamedTemporaryFile(prefix="avlake-") as file:

@@ -25,12 +25,13 @@ def publish(settings: Settings, *, run_id: str) -> PublishReport:
     """Copy every table that belongs in the warehouse, unless it shows their present versions already."""
     began, lake = time.perf_counter(), Lake.open(settings)
     # ops.runs grows with every run, this one included; alone it is no reason to publish again.
-    shown = json.dumps({name: lake.log_version(name) for name in lake.tables() if name != RUNS.name}, sort_keys=True)
+    versions = {name: lake.log_version(name) for name in lake.tables() if name != RUNS.name}
+    shown = json.dumps({"max_rows": settings.warehouse_max_rows, **versions}, sort_keys=True)
     if warehouse.state(settings) == shown:
         return PublishReport(False, settings.warehouse, {}, ())
-    tables, left_out = {}, []
+    tables, left_out, drops = {}, [], lake.drops()  # read once: every table shows the same drops
     for name in lake.tables():
-        data = lake.scan(name)
+        data = lake.scan(name, drops)
         if data is None or (name in CORE and not CORE[name].in_warehouse):
             continue
         if data.count_rows() > settings.warehouse_max_rows:

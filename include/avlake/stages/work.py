@@ -58,24 +58,35 @@ class Plan:
     hashes: dict[str, str]  # name → params_hash
     versions: dict[str, int]  # tables that change → the drop's transaction version planned on
     carried: Output  # rows of the drop that stay, rows copied from identical bytes, labels
+    claim: Output  # ops rows that mark what is being replaced, committed before the first silver table
     shards: tuple[str, ...]
     remaining: int  # files that a limit leaves for later
 
     def store(self, lake: Lake) -> str:
         """Write it; returns its name in the lake."""
         name = f"{folder(self.dataset, self.drop)}/plan-{hashlib.sha256(self.run_id.encode()).hexdigest()[:16]}.json"
-        lake.store.write(name, json.dumps({**asdict(self), "carried": self.carried.dump()}).encode())
+        lake.store.write(
+            name, json.dumps({**asdict(self), "carried": self.carried.dump(), "claim": self.claim.dump()}).encode()
+        )
         return name
 
     @classmethod
     def load(cls, lake: Lake, name: str) -> Plan:
         data = _read(lake, name)
-        return cls(**{**data, "carried": Output.load(data["carried"]), "shards": tuple(data["shards"])})
+        outputs = {name: Output.load(data[name]) for name in ("carried", "claim")}
+        return cls(**{**data, **outputs, "shards": tuple(data["shards"])})
 
 
-def store_shard(lake: Lake, dataset: str, drop: str, items: list[Item], hashes: dict[str, str]) -> str:
-    """Write a shard's files; returns its name, the hash of what is to be measured."""
-    identity = [[i.file_id, i.sha256, [[e, hashes[e]] for e in i.extractors]] for i in items]
+def store_shard(
+    lake: Lake, dataset: str, drop: str, items: list[Item], hashes: dict[str, str], ops_version: int
+) -> str:
+    """Write a shard's files; returns its name, the hash of what is to be measured.
+
+    The version of the drop's ops rows is a part of it: a run that was killed left it as it was and is resumed, while
+    files that were put in the queue again are measured again.
+    """
+    identity: list[Any] = [[i.file_id, i.sha256, [[e, hashes[e]] for e in i.extractors]] for i in items]
+    identity.append(ops_version)
     name = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:24]
     lake.store.write(f"{folder(dataset, drop)}/{name}.items.json", json.dumps([asdict(i) for i in items]).encode())
     return name
