@@ -1,4 +1,9 @@
-"""Commit: make what a plan carried over and its shards measured the drop's rows, ops.extractions last."""
+"""Commit: make what a plan carried over and its shards measured the drop's rows.
+
+First the ops rows that are to be replaced are marked (the claim), then silver is committed, ops.extractions last. So a
+kill at any point leaves no ops row that vouches for rows which are not there, and a run that comes too late is refused
+before it has touched silver.
+"""
 
 from __future__ import annotations
 
