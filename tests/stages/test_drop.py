@@ -263,12 +263,12 @@ def test_over_the_budget_the_run_fails_and_keeps_what_was_good(settings: Setting
     assert sum(row["status"] == "ok" for row in ops(settings)) == 24
 
 
-def test_requeued_files_are_measured_again(settings: Settings, landing: Path) -> None:
+def test_requeued_files_stay_listed_until_the_next_run(settings: Settings, landing: Path) -> None:
     (landing / DATASET / DROP / "bad-20260901-aaa.tgz").write_bytes(b"no archive at all")
     process(settings, landing)
     lake = Lake.open(settings)
     assert quarantine.requeue(lake) == 1
-    assert len(quarantine.listed(lake)) == 1  # still listed until the next run
+    assert len(quarantine.listed(lake)) == 1
 
 
 def test_gold_changes_with_thresholds_and_silver_does_not(settings: Settings, landing: Path) -> None:
