@@ -45,7 +45,7 @@ def export(settings: Settings, *, table: str, to: Path, form: str, where: str | 
 
 
 def _write(rows: duckdb.DuckDBPyRelation, to: Path, form: str) -> int:
-    count = len(rows)
+    count = int(rows.aggregate("count(*)").fetchall()[0][0])  # len() would run the whole query
     if form == "parquet":
         rows.write_parquet(str(to))
     elif form == "csv":
