@@ -1,0 +1,3 @@
+from avlake.cli import main
+
+main()

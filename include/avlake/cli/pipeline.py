@@ -1,0 +1,105 @@
+"""Commands that do a pipeline's work: run, train, evaluate, drift, report, predict."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from avlake import output, runner
+from avlake.cli.console import Format, PipelineName, Progress, show_objects, split_settings
+from avlake.pipelines import get_pipeline
+from avlake.settings import load_settings
+
+app = typer.Typer()
+
+
+@app.command()
+def run(
+    pipeline: PipelineName,
+    source: Annotated[str | None, typer.Option(help="folder, s3://, abfss:// or HTTP index of drops")] = None,
+    drop: Annotated[str | None, typer.Option(help="one drop, YYYY-MM-DD; default all")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="measure at most N files of each drop")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="files measured side by side")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="a threshold, or EXTRACTOR.PARAMETER, = value")
+    ] = None,
+    train: Annotated[bool, typer.Option("--train/--no-train", help="train and report at the end")] = True,
+) -> None:
+    """Take drops from landing to gold, train and report, without Airflow."""
+    settings = load_settings(**({"jobs": jobs} if jobs else {}))
+    thresholds, params = split_settings(set_ or [], get_pipeline(pipeline).extractors)
+    with Progress() as progress:
+        done = runner.run(
+            settings,
+            pipeline=pipeline,
+            source=source,
+            drop=drop,
+            limit=limit,
+            params=params,
+            thresholds=thresholds,
+            train=train,
+            say=progress.say,
+            progress=progress.update,
+        )
+    rows = [(d, r.files, r.measured, r.quarantined, r.partial, r.changed) for d, r in done.drops.items()]
+    output.show(("drop", "media_files", "measured", "quarantined", "partial", "changed"), rows, "table")
+
+
+@app.command()
+def train(pipeline: PipelineName) -> None:
+    """Train on the published gold; skipped when gold, code and parameters are unchanged."""
+    from avlake.stages.publish import publish
+    from avlake.stages.train import train as train_
+
+    settings, run_id = load_settings(), runner.new_run_id()
+    with Progress() as progress:
+        done = train_(settings, pipeline=pipeline, run_id=run_id, progress=progress.update)
+    publish(settings, run_id=run_id)
+    print(done.model_uri + ("" if done.changed else "  (gold is unchanged, nothing to train)"))
+
+
+@app.command()
+def evaluate(
+    pipeline: PipelineName,
+    drop: Annotated[str | None, typer.Option(help="one drop; default all")] = None,
+    format_: Format = "table",
+) -> None:
+    """Score the chosen model on labelled drops."""
+    from avlake.stages.evaluate import evaluate as evaluate_
+
+    show_objects(evaluate_(load_settings(), pipeline=pipeline, drop=drop), format_)
+
+
+@app.command()
+def drift(pipeline: PipelineName, format_: Format = "table") -> None:
+    """Compare each drop with what the chosen model was trained on; says when to retrain."""
+    from avlake.stages.evaluate import drift as drift_
+
+    show_objects(drift_(load_settings(), pipeline=pipeline), format_)
+
+
+@app.command()
+def report(pipeline: PipelineName) -> None:
+    """Write the report of the chosen model; prints where it is."""
+    from avlake.stages.report import report as report_
+
+    print(report_(load_settings(), pipeline=pipeline, run_id=runner.new_run_id()))
+
+
+@app.command()
+def predict(
+    pipeline: PipelineName,
+    files: Annotated[list[str], typer.Argument(metavar="FILE...")],
+    format_: Format = "table",
+    jobs: Annotated[int | None, typer.Option(min=1)] = None,
+) -> None:
+    """Label files with the chosen model: one row for every file named."""
+    from avlake.stages.predict import predict as predict_
+
+    settings = load_settings(**({"jobs": jobs} if jobs else {}))
+    with Progress() as progress:
+        found = predict_(settings, pipeline=pipeline, files=files, jobs=settings.jobs, progress=progress.update)
+    show_objects(found, format_)
+    if all(row.label is None for row in found):
+        raise typer.Exit(1)

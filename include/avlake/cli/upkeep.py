@@ -1,0 +1,45 @@
+"""Commands that keep an installation well: maintain, doctor, models."""
+
+from __future__ import annotations
+
+import typer
+
+from avlake import doctor, output, overview
+from avlake.cli.console import Format
+from avlake.lake import Lake
+from avlake.settings import load_settings
+
+app = typer.Typer()
+models_app = typer.Typer(help="Third-party model files, and the models trained here.", no_args_is_help=True)
+app.add_typer(models_app, name="models")
+
+
+@app.command()
+def maintain() -> None:
+    """Compact small files, and remove those nobody has referred to for a week."""
+    removed = Lake.open(load_settings()).maintain()
+    output.show(("table", "files_removed"), sorted(removed.items()), "table")
+
+
+@app.command("doctor")
+def doctor_(format_: Format = "table") -> None:
+    """Check this machine, the settings, the store and the services; says how to mend what is wrong."""
+    checks = doctor.examine(load_settings())
+    output.show(doctor.COLUMNS, [(c.what, "ok" if c.ok else "PROBLEM", c.found, c.mend) for c in checks], format_)
+    if not all(check.ok for check in checks):
+        raise typer.Exit(1)
+
+
+@models_app.command("list")
+def models_list(format_: Format = "table") -> None:
+    """Models trained here, newest first; `chosen` is the one that predicts."""
+    output.show(overview.MODEL_COLUMNS, overview.models(Lake.open(load_settings())), format_)
+
+
+@models_app.command("pull")
+def models_pull() -> None:
+    """Download the third-party model files into AVLAKE_MODELS, checked by sha256."""
+    from avlake.models import pull
+
+    for path in pull(load_settings()):
+        print(path)
