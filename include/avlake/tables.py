@@ -111,6 +111,9 @@ RUNS = Table(
         media_s=pa.float64(),
         errors=pa.int64(),
         partial=pa.bool_(),
+        # Per second of `seconds`: of extract these are the seconds of all its tasks together. NULL where meaningless.
+        files_per_s=pa.float64(),
+        media_s_per_s=pa.float64(),
     ),
     per_drop=False,
 )
@@ -143,5 +146,24 @@ THRESHOLDS = Table(
     _schema(pipeline=TEXT, values=TEXT, who=TEXT, when=TIME),
     per_drop=False,
 )
+TAKEDOWNS = Table(
+    "governance.takedowns",
+    "what must not be used any longer: one row per file or person; append-only",
+    ("dataset", "file_id", "subject_id"),
+    _schema(
+        file_id=TEXT,  # exactly one of file_id and subject_id is set
+        subject_id=TEXT,
+        dataset=TEXT,
+        path=TEXT,  # the file's; NULL for a person
+        sha256s=pa.list_(TEXT),  # the bytes it covered when it was added: they stay out wherever they turn up
+        reason=TEXT,
+        who=TEXT,
+        when=TIME,
+    ),
+    per_drop=False,
+    in_warehouse=False,  # who asked not to be in it is not to be read there
+)
 
-CORE = {t.name: t for t in (BRONZE_FILES, BRONZE_CONTENTS, LABELS, EXTRACTIONS, RUNS, MODEL_RUNS, THRESHOLDS)}
+CORE = {
+    t.name: t for t in (BRONZE_FILES, BRONZE_CONTENTS, LABELS, EXTRACTIONS, RUNS, MODEL_RUNS, THRESHOLDS, TAKEDOWNS)
+}
