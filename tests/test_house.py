@@ -15,7 +15,7 @@ PACKAGE = ROOT / "include" / "avlake"
 # The ground first. A module imports from its own floor and the ones before it.
 FLOORS = (
     ("errors",),
-    ("settings",),
+    ("settings", "store_errors"),
     ("storage", "output"),
     ("tables",),
     ("fragments",),

@@ -21,6 +21,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from avlake.errors import RequestError
+from avlake.store_errors import explain as explain
 
 S3_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_ENDPOINT_URL")
 AZURE_VARIABLES = (
@@ -42,6 +43,17 @@ class Store:
     fs: Any = field(repr=False)
     root: str
     delta_options: dict[str, str] = field(repr=False)
+    endpoint: str | None = None
+
+    @contextlib.contextmanager
+    def explained(self) -> Iterator[None]:
+        """Turn what the store's libraries raise into one clear error; see `avlake.store_errors`."""
+        try:
+            yield
+        except Exception as error:
+            if told := explain(error, self.uri, self.endpoint):
+                raise told from None  # its cause may hold a token
+            raise
 
     @property
     def is_local(self) -> bool:
@@ -57,11 +69,13 @@ class Store:
         return f"{self.uri.rstrip('/')}/{name}"
 
     def exists(self, name: str) -> bool:
-        return bool(self.fs.exists(self.path(name)))
+        with self.explained():
+            return bool(self.fs.exists(self.path(name)))
 
     def open(self, name: str) -> IO[bytes]:
         """Open for reading, seekable."""
-        return self.fs.open(self.path(name), "rb")
+        with self.explained():
+            return self.fs.open(self.path(name), "rb")
 
     def read(self, name: str) -> bytes:
         """The whole object.
@@ -69,29 +83,26 @@ class Store:
         Raises:
             FileNotFoundError: if there is none.
         """
-        return self.fs.cat_file(self.path(name))
+        with self.explained():
+            return self.fs.cat_file(self.path(name))
 
     def write(self, name: str, data: bytes) -> None:
         """Write whole or not at all: a single PUT, or a temporary file and a rename in a folder."""
-        path = self.path(name)
-        if not self.is_local:
-            self.fs.pipe_file(path, data)
-            return
-        temporary = f"{path}.{uuid.uuid4().hex}.tmp"
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(temporary).write_bytes(data)
-        Path(temporary).replace(path)
+        with self.explained():
+            if not self.is_local:
+                self.fs.pipe_file(self.path(name), data)
+                return
+            with _beside(Path(self.path(name))) as temporary:
+                temporary.write_bytes(data)
 
     def upload(self, source: Path, name: str) -> None:
         """Copy a local file of any size to `name`, whole or not at all."""
-        path = self.path(name)
-        if not self.is_local:
-            self.fs.put_file(str(source), path)
-            return
-        temporary = f"{path}.{uuid.uuid4().hex}.tmp"
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        self.fs.put_file(str(source), temporary)
-        Path(temporary).replace(path)
+        with self.explained():
+            if not self.is_local:
+                self.fs.put_file(str(source), self.path(name))
+                return
+            with _beside(Path(self.path(name))) as temporary:
+                self.fs.put_file(str(source), str(temporary))
 
     @contextlib.contextmanager
     def local_copy(self, name: str) -> Iterator[Path]:
@@ -101,23 +112,39 @@ class Store:
             return
         with tempfile.TemporaryDirectory(prefix="avlake-") as folder:
             target = Path(folder) / Path(name).name
-            self.fs.get_file(self.path(name), str(target))
+            with self.explained():
+                self.fs.get_file(self.path(name), str(target))
             yield target
 
     def list(self, name: str = "") -> list[str]:
         """Names of all files below `name`, sorted, relative to the store; empty if there is no such folder."""
         start = len(self.path().rstrip("/")) + 1
         try:
-            return sorted(p[start:] for p in self.fs.find(self.path(name)))
+            with self.explained():
+                return sorted(p[start:] for p in self.fs.find(self.path(name)))
         except FileNotFoundError:
             return []
 
     def delete(self, name: str) -> None:
         """Remove a file or a folder with all it holds; missing is fine."""
         try:
-            self.fs.rm(self.path(name), recursive=True)
+            with self.explained():
+                self.fs.rm(self.path(name), recursive=True)
         except FileNotFoundError:
             return
+
+
+@contextlib.contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """A temporary name that becomes `path` when all went well, and leaves nothing when not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        yield temporary
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def open_store(uri: str, credentials: Mapping[str, str] | None = None) -> Store:
