@@ -106,6 +106,7 @@ RUNS = Table(
         stage=TEXT,
         started_at=TIME,
         seconds=pa.float64(),
+        cpu_s=pa.float64(),  # of extract: its processes, their children included; NULL for other stages
         files=pa.int64(),
         bytes=pa.int64(),
         media_s=pa.float64(),

@@ -47,6 +47,7 @@ class Sandbox:
         self._timeout_s = settings.file_timeout_s
         self._memory_bytes = settings.file_memory_mb * MIB
         self._child: subprocess.Popen[bytes] | None = None
+        self._ended_cpu_s = 0.0
 
     def __enter__(self) -> Self:
         return self
@@ -77,8 +78,20 @@ class Sandbox:
             found[name], start = Measured(batch, None, result["seconds"]), stop
         return found
 
+    @property
+    def is_warm(self) -> bool:
+        """Has the child started, and so imported its libraries, already?"""
+        return self._child is not None and self._child.poll() is None
+
+    @property
+    def cpu_s(self) -> float:
+        """CPU seconds of all children so far, in steps of 10 ms; 0 where this is no Linux."""
+        child = self._child
+        return self._ended_cpu_s + (_cpu_s(child.pid) if child and child.returncode is None else 0.0)
+
     def close(self) -> None:
         """End the child."""
+        self._ended_cpu_s = self.cpu_s
         child, self._child = self._child, None
         if child is None:
             return
@@ -158,6 +171,8 @@ class Sandbox:
                 raise Quarantined("out_of_memory", f"needs more than {self._memory_bytes // MIB} MiB")
 
     def _ended(self, child: subprocess.Popen[bytes]) -> Quarantined:
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # over, but its CPU time can still be read
+        self._ended_cpu_s = self.cpu_s
         code = child.wait()
         how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         return Quarantined("crashed", f"opening or measuring it ended the process ({how})")
@@ -168,3 +183,12 @@ def _resident_bytes(pid: int) -> int:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, IndexError):
         return 0  # it has ended, or this is no Linux: RLIMIT_AS in the child remains
+
+
+def _cpu_s(pid: int) -> float:
+    """User and system time of a process, its threads included."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    except (OSError, IndexError):
+        return 0.0

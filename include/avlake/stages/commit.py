@@ -27,6 +27,7 @@ BUDGET_SHARE = 0.05
 # Columns of ops.runs, and what they add up from the shards' reports.
 EXTRACT_FACTS = {
     "seconds": "seconds",
+    "cpu_s": "cpu_s",
     "files": "files",
     "bytes": "bytes",
     "media_s": "media_s",
@@ -76,7 +77,7 @@ def commit(settings: Settings, *, plan: str, run_id: str) -> CommitReport:
         "partial": chosen.remaining > 0,
     }
     if shards:
-        spent = {column: sum(s[name] for s in shards) for column, name in EXTRACT_FACTS.items()}
+        spent = {column: sum(s.get(name) or 0 for s in shards) for column, name in EXTRACT_FACTS.items()}
         record(lake, stage="extract", **spent, **facts)
     record(lake, stage="commit", seconds=time.perf_counter() - began, **facts)
     return _report(lake, chosen, changed)

@@ -59,6 +59,7 @@ class ShardReport:
     seconds: float
     media_s: float
     bytes: int
+    cpu_s: float | None = None  # this thread's and the sandbox's; None in results of older runs
 
 
 def plan(
@@ -163,10 +164,11 @@ def measure_shard(
     name = chosen.shards[shard]
     if done := work.load_result(lake, chosen, name):
         return ShardReport(**done[1])
-    items, began = work.load_shard(lake, chosen, name), time.perf_counter()
+    items, began, cpu_began = work.load_shard(lake, chosen, name), time.perf_counter(), time.thread_time()
     rows = _Rows(lake, chosen, run_id)
     size, media_s, failed = 0, 0.0, set()
     with contextlib.nullcontext(sandbox) if sandbox else Sandbox(settings) as box:
+        box_began = box.cpu_s
         for done_files, (item, source) in enumerate(_sources(lake, chosen, items), start=1):
             size += source.stat().st_size if isinstance(source, Path) else len(source)
             asked = {name: chosen.extractors[name] for name in item.extractors}
@@ -180,6 +182,7 @@ def measure_shard(
             failed |= {item.file_id for m in found.values() if m.error}
             if progress:
                 progress(item.path, done_files, len(items))
+        box_cpu_s = box.cpu_s - box_began
     report = ShardReport(
         files=len(items),
         ok=len(items) - len(failed),
@@ -187,6 +190,7 @@ def measure_shard(
         seconds=time.perf_counter() - began,
         media_s=media_s,
         bytes=size,
+        cpu_s=time.thread_time() - cpu_began + box_cpu_s,
     )
     work.store_result(lake, chosen, name, rows.finish(), asdict(report))
     return report
