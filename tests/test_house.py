@@ -15,8 +15,9 @@ PACKAGE = ROOT / "include" / "avlake"
 # The ground first. A module imports from its own floor and the ones before it.
 FLOORS = (
     ("errors",),
-    ("settings", "store_errors"),
+    ("settings", "store_errors", "clouds"),
     ("storage", "output"),
+    ("probe",),
     ("tables",),
     ("fragments",),
     ("lake",),
@@ -26,7 +27,8 @@ FLOORS = (
     ("datasets",),
     ("pipelines",),
     ("learn",),
-    ("warehouse", "models"),
+    ("delivery", "models"),
+    ("warehouse",),
     ("stages",),
     ("runner", "overview"),
     ("orchestration",),

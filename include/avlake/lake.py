@@ -30,6 +30,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.exceptions import DeltaError
 from deltalake.transaction import AddAction
 
+from avlake import probe
 from avlake.errors import StaleRun
 from avlake.fragments import Fragment, arrow_filesystem, copy_fragment, digest, write_fragment
 from avlake.settings import Settings
@@ -57,7 +58,9 @@ class Lake:
 
     @classmethod
     def open(cls, settings: Settings) -> Lake:
-        return cls(open_store(settings.uri))
+        store = open_store(settings.uri)
+        probe.check(store)
+        return cls(store)
 
     # --- reading
 

@@ -1,8 +1,6 @@
-"""A URI becomes a filesystem and Delta options: the only module that knows credentials.
+"""One face for a folder, S3 and Azure: read, write whole, create only where nothing is, list, delete.
 
-`file`, `s3` and `abfs[s]` behave alike behind `Store`. Credentials are the clouds' own variables (AWS_*,
-AZURE_STORAGE_*, AZURE_CLIENT_ID/TENANT_ID/CLIENT_SECRET); `credentials` overrides them (an Airflow connection) and
-is never logged.
+What differs between the clouds is in `avlake.clouds`, what their exceptions mean in `avlake.store_errors`.
 """
 
 from __future__ import annotations
@@ -11,8 +9,8 @@ import contextlib
 import os
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
@@ -20,19 +18,12 @@ from urllib.parse import urlsplit
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from avlake import clouds
+from avlake.clouds import AZURE_VARIABLES as AZURE_VARIABLES
+from avlake.clouds import S3_VARIABLES as S3_VARIABLES
 from avlake.errors import RequestError
 from avlake.store_errors import explain as explain
-
-S3_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_ENDPOINT_URL")
-AZURE_VARIABLES = (
-    "AZURE_STORAGE_ACCOUNT_NAME",
-    "AZURE_STORAGE_ACCOUNT_KEY",
-    "AZURE_STORAGE_CONNECTION_STRING",
-    "AZURE_STORAGE_ENDPOINT",
-    "AZURE_CLIENT_ID",
-    "AZURE_TENANT_ID",
-    "AZURE_CLIENT_SECRET",
-)
+from avlake.store_errors import is_taken
 
 
 @dataclass(frozen=True)
@@ -44,6 +35,11 @@ class Store:
     root: str
     delta_options: dict[str, str] = field(repr=False)
     endpoint: str | None = None
+    connect: Callable[[clouds.Patience], Any] | None = field(default=None, repr=False)
+
+    def hasty(self) -> Store:
+        """The same, for one who would rather hear at once that nobody answers."""
+        return replace(self, fs=self.connect(clouds.HASTY)) if self.connect else self
 
     @contextlib.contextmanager
     def explained(self) -> Iterator[None]:
@@ -95,6 +91,25 @@ class Store:
             with _beside(Path(self.path(name))) as temporary:
                 temporary.write_bytes(data)
 
+    def create(self, name: str, data: bytes) -> bool:
+        """Write only where nothing is, in one conditional PUT (a hard link in a folder); False if something is there.
+
+        Delta commits in the same way, so this is what makes the lake safe; see `avlake.probe`.
+        """
+        with self.explained():
+            if self.is_local:
+                Path(self.path(name)).parent.mkdir(parents=True, exist_ok=True)
+            try:
+                if self.is_local:
+                    _link(Path(self.path(name)), data)
+                else:
+                    self.fs.pipe_file(self.path(name), data, mode="create")
+            except Exception as error:
+                if is_taken(error):
+                    return False
+                raise
+            return True
+
     def upload(self, source: Path, name: str) -> None:
         """Copy a local file of any size to `name`, whole or not at all."""
         with self.explained():
@@ -134,6 +149,15 @@ class Store:
             return
 
 
+def _link(path: Path, data: bytes) -> None:
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        temporary.write_bytes(data)
+        os.link(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def _beside(path: Path) -> Iterator[Path]:
     """A temporary name that becomes `path` when all went well, and leaves nothing when not."""
@@ -155,68 +179,12 @@ def open_store(uri: str, credentials: Mapping[str, str] | None = None) -> Store:
     """
     env = {**os.environ, **(credentials or {})}
     parts = urlsplit(uri)
-    # The listings cache of fsspec would hide what another task has just written.
     if parts.scheme in ("", "file"):
         root = str(Path(parts.path if parts.scheme else uri).expanduser().resolve())
+        # The listings cache of fsspec would hide what another task has just written.
         return Store(root, fsspec.filesystem("file", use_listings_cache=False), root, {})
-    if parts.scheme in ("s3", "s3a"):
-        return _open_s3(parts.netloc, parts.path.strip("/"), env)
-    if parts.scheme in ("abfs", "abfss", "az"):
-        return _open_azure(uri, parts, env)
-    raise RequestError(f"{uri}: cannot open {parts.scheme}://; use a folder, s3:// or abfss://")
-
-
-def _open_s3(bucket: str, prefix: str, env: Mapping[str, str]) -> Store:
-    given = {name: env[name] for name in S3_VARIABLES if env.get(name)}
-    given.setdefault("AWS_REGION", env.get("AWS_DEFAULT_REGION") or "us-east-1")
-    options = dict(given)
-    endpoint = given.get("AWS_ENDPOINT_URL")
-    if endpoint and endpoint.startswith("http://"):
-        options["AWS_ALLOW_HTTP"] = "true"
-    fs = fsspec.filesystem(
-        "s3",
-        key=given.get("AWS_ACCESS_KEY_ID"),
-        secret=given.get("AWS_SECRET_ACCESS_KEY"),
-        token=given.get("AWS_SESSION_TOKEN"),
-        client_kwargs={"region_name": given["AWS_REGION"]},
-        endpoint_url=endpoint,
-        use_listings_cache=False,
-    )
-    root = f"{bucket}/{prefix}".rstrip("/")
-    return Store(f"s3://{root}", fs, root, options)
-
-
-def _open_azure(uri: str, parts: Any, env: Mapping[str, str]) -> Store:
-    container, _, host = parts.netloc.rpartition("@")
-    container = container or host
-    account = host.split(".")[0] if "." in host else env.get("AZURE_STORAGE_ACCOUNT_NAME")
-    if not account:
-        raise RequestError(
-            f"{uri}: name the account, abfss://container@account.dfs.core.windows.net/..., "
-            "or set AZURE_STORAGE_ACCOUNT_NAME"
-        )
-    options = {name: env[name] for name in AZURE_VARIABLES if env.get(name)}
-    options["AZURE_STORAGE_ACCOUNT_NAME"] = account
-    options.pop("AZURE_STORAGE_CONNECTION_STRING", None)
-    endpoint = options.pop("AZURE_STORAGE_ENDPOINT", None)
-    connection = env.get("AZURE_STORAGE_CONNECTION_STRING")
-    if endpoint:
-        options["azure_storage_endpoint"] = endpoint
-        if endpoint.startswith("http://"):
-            options["azure_allow_http"] = "true"
-        key = options.get("AZURE_STORAGE_ACCOUNT_KEY", "")
-        connection = connection or (
-            f"DefaultEndpointsProtocol={urlsplit(endpoint).scheme};AccountName={account};AccountKey={key};BlobEndpoint={endpoint};"
-        )
-    fs = fsspec.filesystem(
-        "abfs",
-        account_name=account,
-        account_key=options.get("AZURE_STORAGE_ACCOUNT_KEY"),
-        connection_string=connection,
-        client_id=options.get("AZURE_CLIENT_ID"),
-        tenant_id=options.get("AZURE_TENANT_ID"),
-        client_secret=options.get("AZURE_CLIENT_SECRET"),
-        use_listings_cache=False,
-    )
-    root = f"{container}/{parts.path.strip('/')}".rstrip("/")
-    return Store(uri.rstrip("/"), fs, root, options)
+    if parts.scheme not in clouds.SCHEMES:
+        raise RequestError(f"{parts.scheme}://...: cannot be opened; AVLAKE_URI is a folder, s3:// or abfss://")
+    opened = clouds.open_cloud(parts, env)
+    options = {**opened.delta_options, **clouds.DELTA_PATIENCE}
+    return Store(opened.uri, opened.connect(clouds.PATIENT), opened.root, options, opened.endpoint, opened.connect)

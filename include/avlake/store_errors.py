@@ -44,6 +44,9 @@ AWAY = re.compile(
     r"|ConnectionRefusedError|ConnectionResetError|error sending request|HTTP error|operation timed out"
     r"|InternalError|ServerBusy|ServiceUnavailable|SlowDown|OperationTimedOut|50[0234] [A-Z]"
 )
+TAKEN = re.compile(
+    r"PreconditionFailed|ConditionalRequestConflict|BlobAlreadyExists|ResourceExistsError|\(412\)|\(409\)"
+)
 PLAIN = {
     "ConnectionRefusedError": "connection refused",
     "gaierror": "no such host",
@@ -57,7 +60,7 @@ def explain(error: BaseException, uri: str, endpoint: str | None = None) -> Avla
 
     A missing file, a name that exists and a lost commit are not explained: callers know what they mean.
     """
-    if isinstance(error, AvlakeError | FileExistsError | NotADirectoryError | IsADirectoryError):
+    if isinstance(error, AvlakeError | FileExistsError):
         return None
     if not isinstance(error, OSError) and type(error).__module__.split(".")[0] not in LIBRARIES:
         return None
@@ -65,7 +68,16 @@ def explain(error: BaseException, uri: str, endpoint: str | None = None) -> Avla
     return _of_a_cloud(error, uri, cloud, endpoint) if cloud else _of_a_folder(error, uri)
 
 
+def is_taken(error: BaseException) -> bool:
+    """Did a conditional create find the name taken, or lose a race for it (S3's 409)?"""
+    if isinstance(error, FileExistsError):
+        return True
+    return any(TAKEN.search(f"{type(link).__name__} {link}") for link in _chain(error))
+
+
 def _of_a_folder(error: BaseException, uri: str) -> AvlakeError | None:
+    if isinstance(error, NotADirectoryError):
+        return RequestError(f"{uri}: a part of this path is a file, not a folder; correct AVLAKE_URI")
     number = _errno(error)
     if number in FULL:
         return _full(uri)
@@ -98,7 +110,7 @@ def _of_a_cloud(error: BaseException, uri: str, cloud: str, endpoint: str | None
         )
     if UNTRUSTED.search(text):
         return RequestError(
-            f"{uri}: {_shown(endpoint)} shows a certificate that this machine does not trust; "
+            f"{uri}: {_shown(endpoint)} has a certificate that this machine does not trust, or speaks plain http; "
             f"correct {ENDPOINT[where]}, or name its authority's file in SSL_CERT_FILE"
         )
     if found := AWAY.search(text):
