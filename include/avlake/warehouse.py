@@ -1,105 +1,132 @@
 """The warehouse: native DuckDB copies of bronze.files, silver, gold and ops, in a file or in MotherDuck.
 
-A file is never changed once it is readable: a new one is built beside it, closed, made read-only, and a symbolic link
-is swapped. Readers keep the file they opened; nobody waits for anybody.
+A file is never changed once it is readable: a new one is filled beside it, closed, made read-only, and a symbolic link
+is swapped. Readers keep the file they opened; nobody waits for anybody. In MotherDuck a reader sees each table whole,
+before or after; `avlake.delivery` has the statements that fill both.
 """
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
+import os
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import duckdb
-import pyarrow.dataset as ds
 
+from avlake.delivery import WITHDRAWN, Delivery, Shown, is_shown, shown, update
 from avlake.errors import RequestError
 from avlake.settings import Settings
 
-STATE = "avlake_state"  # one row: which versions of the lake's tables the warehouse shows
 KEPT_FILES = 3  # a reader may still be opening the one before
+TOKENS = ("motherduck_token", "MOTHERDUCK_TOKEN")
 
 
 def connect(settings: Settings) -> duckdb.DuckDBPyConnection:
     """Open the warehouse for reading.
 
     Raises:
-        RequestError: if nothing was published yet.
+        RequestError: if nothing was published yet, or MotherDuck is named without what it takes to reach it.
     """
     if is_motherduck(settings):
-        return duckdb.connect(settings.warehouse)
-    path = Path(settings.warehouse)
-    if not path.exists():
-        raise RequestError(f"there is no warehouse at {path} yet; `avlake run PIPELINE` or `make run` publishes one")
-    # The version's own file: the link may be swapped while we read.
-    return duckdb.connect(str(path.resolve()), read_only=True)
+        return _motherduck(f"md:{_database(settings)}")
+    link = Path(settings.warehouse)
+    while link.exists():
+        version = link.resolve()  # the version's own file: the link may be swapped while we read
+        try:
+            return duckdb.connect(str(version), read_only=True)
+        except duckdb.IOException:
+            if version.exists():
+                raise
+    raise RequestError(f"there is no warehouse at {link} yet; `avlake run PIPELINE` or `make run` publishes one")
 
 
 def is_motherduck(settings: Settings) -> bool:
     return settings.warehouse.startswith("md:")
 
 
+def size_bytes(settings: Settings) -> int | None:
+    """What the warehouse takes on this machine's disk; None in MotherDuck."""
+    return None if is_motherduck(settings) else Path(settings.warehouse).stat().st_size
+
+
+def select(settings: Settings, query: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """Columns and rows of one SELECT, which reads the warehouse and nothing else.
+
+    Raises:
+        RequestError: for anything but one SELECT, and for what DuckDB says against it.
+    """
+    try:
+        kinds = [statement.type for statement in duckdb.extract_statements(query)]
+    except duckdb.Error as error:
+        raise RequestError(f"sql: {error}") from None
+    if kinds != [duckdb.StatementType.SELECT]:
+        found = ", ".join(kind.name for kind in kinds) or "nothing"
+        raise RequestError(f"sql: the warehouse is read by one SELECT at a time, and this is {found}")
+    with _confined(settings) as con:
+        try:
+            answer = con.execute(query)
+            return [column[0] for column in answer.description or []], answer.fetchall()
+        except duckdb.Error as error:
+            raise RequestError(f"sql: {error}") from None
+
+
 def tables(con: duckdb.DuckDBPyConnection) -> list[str]:
     """Names of the warehouse's tables, `layer.table`, sorted."""
     found = con.execute(
-        "SELECT schema_name || '.' || table_name FROM duckdb_tables() WHERE schema_name != 'main'"
+        """SELECT schema_name || '.' || table_name FROM duckdb_tables()
+        WHERE database_name = current_database() AND schema_name != 'main'"""
     ).fetchall()
     return sorted(str(row[0]) for row in found)
 
 
-def state(settings: Settings) -> str | None:
-    """What the warehouse shows, as `publish` was told; None before the first publication."""
-    try:
-        with connect(settings) as con:
-            found = con.execute(f"SELECT state FROM {STATE}").fetchone()
-    except (RequestError, duckdb.CatalogException):
-        return None
-    return str(found[0]) if found else None
+def publish(settings: Settings, read: Callable[[], Delivery]) -> dict[str, int] | None:
+    """Make the warehouse hold exactly what `read` says, once nobody else publishes.
 
-
-def publish(settings: Settings, tables: dict[str, ds.Dataset], shown: str) -> dict[str, int]:
-    """Make the warehouse hold exactly these tables, all at once; returns their row counts."""
+    Returns:
+        Row counts by table; None where it showed all of that before.
+    """
     if is_motherduck(settings):
-        with duckdb.connect(settings.warehouse) as con:
-            return _fill(con, tables, shown)
+        with _motherduck("md:") as con:
+            con.execute(f'CREATE DATABASE IF NOT EXISTS "{_database(settings)}"')
+            con.execute(f'USE "{_database(settings)}"')
+            delivery = read()
+            return None if is_shown(shown(con), delivery) else update(con, delivery)
     link = Path(settings.warehouse).absolute()
     link.parent.mkdir(parents=True, exist_ok=True)
     with _only_publisher(link):
-        name = f"{link.stem}-{hashlib.sha256(shown.encode()).hexdigest()[:12]}-{uuid.uuid4().hex[:6]}{link.suffix}"
-        built = link.with_name(f".{name}.tmp")
-        try:
-            with duckdb.connect(str(built)) as con:
-                con.execute("SET preserve_insertion_order = false")
-                counts = _fill(con, tables, shown)
-                con.execute("CHECKPOINT")
-            built.chmod(0o444)
-            built.rename(link.with_name(name))
-        finally:
-            built.unlink(missing_ok=True)
-        swapped = link.with_name(f".{name}.link")
-        swapped.symlink_to(name)
-        swapped.replace(link)
-        _remove_old(link)
+        delivery = read()
+        up_to_date = link.exists() and is_shown(_shown_by(link.resolve()), delivery)
+        counts = None if up_to_date else _build(link, delivery)
+        _remove_old(link, delivery.withdrawn)
     return counts
 
 
-def _fill(con: duckdb.DuckDBPyConnection, tables: dict[str, ds.Dataset], shown: str) -> dict[str, int]:
-    """One transaction a table, so that a MotherDuck reader never sees half of one; the same SQL for a local file."""
-    counts = {}
-    for name, data in tables.items():
-        layer, table = name.split(".")
-        con.register("incoming", data)
-        con.execute("BEGIN")
-        con.execute(f'CREATE SCHEMA IF NOT EXISTS "{layer}"')
-        con.execute(f'CREATE OR REPLACE TABLE "{layer}"."{table}" AS FROM incoming')
-        con.execute("COMMIT")
-        con.unregister("incoming")
-        counts[name] = con.execute(f'SELECT count(*) FROM "{layer}"."{table}"').fetchall()[0][0]
-    con.execute(f"CREATE OR REPLACE TABLE {STATE} AS SELECT ?::VARCHAR AS state", [shown])
+# --- a file
+
+
+def _build(link: Path, delivery: Delivery) -> dict[str, int]:
+    """Fill a new file and make the link point to it."""
+    mark = hashlib.sha256(repr(sorted(delivery.shown().items())).encode()).hexdigest()[:12]
+    name = f"{link.stem}-{mark}-{uuid.uuid4().hex[:6]}{link.suffix}"
+    built = link.with_name(f".{name}.tmp")
+    try:
+        with duckdb.connect(str(built)) as con:
+            con.execute("SET preserve_insertion_order = false")
+            counts = update(con, delivery)
+            con.execute("CHECKPOINT")
+        built.chmod(0o444)
+        built.rename(link.with_name(name))
+    finally:
+        built.unlink(missing_ok=True)
+    swapped = link.with_name(f".{name}.link")
+    swapped.symlink_to(name)
+    swapped.replace(link)
     return counts
 
 
@@ -110,10 +137,61 @@ def _only_publisher(link: Path) -> Iterator[None]:
         yield
 
 
-def _remove_old(link: Path) -> None:
-    pattern = re.compile(re.escape(link.stem) + r"-[0-9a-f]{12}-[0-9a-f]{6}" + re.escape(link.suffix))
-    versions = [path for path in link.parent.iterdir() if pattern.fullmatch(path.name)]
+def _remove_old(link: Path, withdrawn: str) -> None:
+    """Remove all but the newest versions, every one that shows what was withdrawn since, and what killed runs left."""
+    stem, suffix = re.escape(link.stem), re.escape(link.suffix)
+    version = re.compile(rf"{stem}-[0-9a-f]{{12}}-[0-9a-f]{{6}}{suffix}")
+    unfinished = re.compile(rf"\.{version.pattern}\.(tmp(\.wal)?|link)")
     current = link.resolve()
-    for path in sorted(versions, key=lambda p: p.stat().st_mtime, reverse=True)[KEPT_FILES:]:
-        if path != current:
+    old = [path for path in link.parent.iterdir() if version.fullmatch(path.name) and path != current]
+    for i, path in enumerate(sorted(old, key=lambda p: p.stat().st_mtime, reverse=True)):
+        if i >= KEPT_FILES - 1 or _shown_by(path).get(WITHDRAWN) != withdrawn:
             path.unlink()
+    for path in link.parent.iterdir():
+        if unfinished.fullmatch(path.name):
+            path.unlink()
+
+
+def _shown_by(path: Path) -> Shown:
+    with duckdb.connect(str(path), read_only=True) as con:
+        return shown(con)
+
+
+# --- MotherDuck
+
+
+def _database(settings: Settings) -> str:
+    name = settings.warehouse.removeprefix("md:")
+    if not re.fullmatch(r"\w+", name):
+        raise RequestError(
+            "AVLAKE_WAREHOUSE: write md:DATABASE, letters and digits; a token belongs in motherduck_token"
+        )
+    return name
+
+
+def _motherduck(target: str) -> duckdb.DuckDBPyConnection:
+    token = next((os.environ[name] for name in TOKENS if os.environ.get(name)), None)
+    if token is None:
+        raise RequestError(
+            f"AVLAKE_WAREHOUSE is {target}: set motherduck_token to an access token of MotherDuck, or name a file"
+        )
+    try:
+        return duckdb.connect(target)
+    except duckdb.Error as error:
+        reason = str(error).splitlines()[0].replace(token, "...")
+        mend = "check motherduck_token and AVLAKE_WAREHOUSE"
+        if "extension" in reason:
+            mend = "DuckDB fetches its extension motherduck from extensions.duckdb.org once: allow that, or install it"
+        raise RequestError(f"MotherDuck ({target}) cannot be reached: {reason}; {mend}") from None
+
+
+@contextmanager
+def _confined(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection whose queries read neither files nor other databases."""
+    if is_motherduck(settings):
+        with _motherduck(f"md:{_database(settings)}?attach_mode=single&saas_mode=true") as con:
+            yield con
+    else:
+        with connect(settings) as con:
+            con.execute("SET enable_external_access = false; SET lock_configuration = true")
+            yield con

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 
+from avlake.delivery import WHOLE, Delivery, Incoming
 from avlake.learn.splits import split_of
 from avlake.settings import Settings
 from avlake.tables import EXTRACTIONS
@@ -68,11 +69,17 @@ def gold(
     return pa.table(columns, names=table.column_names)
 
 
+def whole(table: pa.Table, seen: str) -> Incoming:
+    """A table for the warehouse, all of it one slice."""
+    return Incoming({WHOLE: seen}, lambda slices: ds.dataset(table if slices else table.slice(0, 0)))
+
+
 def published(
     folder: Path, table: pa.Table, *, extractions: list[dict[str, str]] | None = None, seen: str = "1"
 ) -> Settings:
     """Settings of a lake in `folder` whose warehouse holds `table` as gold.gender_windows, and ops.extractions."""
     settings = Settings(uri=str(folder / "lake"), warehouse=str(folder / "warehouse.duckdb"))
     ops = pa.Table.from_pylist(extractions or [], schema=EXTRACTIONS.schema)
-    publish(settings, {"gold.gender_windows": ds.dataset(table), "ops.extractions": ds.dataset(ops)}, seen)
+    tables = {"gold.gender_windows": table, "ops.extractions": ops}
+    publish(settings, lambda: Delivery({name: whole(data, seen) for name, data in tables.items()}))
     return settings

@@ -35,6 +35,8 @@ from avlake.errors import Quarantined
 from avlake.settings import MIB, Settings
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2")
+# The outermost archive that a path is or lies in, as Python and DuckDB both read it.
+ARCHIVE_OF = rf"(?i)^(.*?(?:{'|'.join(map(re.escape, SUFFIXES))}))(?:/|$)"
 BLOCK = tarfile.BLOCKSIZE
 CHUNK = 256 * 1024
 HEADER_MAX_BYTES = 64 * 1024

@@ -1,14 +1,17 @@
-"""Curate: rebuild a pipeline's gold tables whole, by SQL, from all silver, labels and thresholds.
+"""Curate: rebuild a pipeline's gold tables whole, by SQL, from all silver, labels, takedowns and thresholds.
 
-A gold table is one file in sql/gold. It reads `layer.table` views of the lake and, beside DuckDB's own SQL,
-`current_files` (where a path is in several drops, the latest), `split_of(subject_id)` and `threshold('name')`.
+A gold table is one file in sql/gold. It reads `layer.table` views of the lake, without the files that were taken down,
+and, beside DuckDB's own SQL, `current_files` (where a path is in several drops, the latest; `source` is where a file
+came from), `split_of(subject_id)` and `threshold('name')`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
@@ -21,16 +24,24 @@ from pydantic import ValidationError
 from avlake.errors import RequestError, WorkError
 from avlake.lake import Lake
 from avlake.learn import splits
+from avlake.media.archives import ARCHIVE_OF
 from avlake.pipelines import Pipeline, Thresholds, get_pipeline
 from avlake.settings import Settings
 from avlake.stages.record import record
+from avlake.stages.takedowns import Excluded, excluded
 from avlake.tables import THRESHOLDS, Table
 
 ROW_GROUP = 65_536
+log = logging.getLogger(__name__)
 
-CURRENT_FILES = """
+# A source does not depend on where the landing zone was mounted; bronze.files.source_uri has the full address.
+CURRENT_FILES = f"""
 CREATE VIEW current_files AS
-SELECT * FROM bronze.files QUALIFY row_number() OVER (PARTITION BY file_id ORDER BY drop_date DESC) = 1
+SELECT *, CASE
+    WHEN regexp_matches(source_uri, '^https?://') THEN source_uri
+    ELSE concat_ws('/', dataset, drop_date, coalesce(nullif(regexp_extract(path, '{ARCHIVE_OF}', 1), ''), path))
+END AS source
+FROM bronze.files QUALIFY row_number() OVER (PARTITION BY file_id ORDER BY drop_date DESC) = 1
 """
 
 # The same rule as avlake.learn.splits.split_of, which a test holds it to.
@@ -45,11 +56,18 @@ END
 """
 
 
+MEASURED = """
+SELECT (SELECT count(DISTINCT file_id) FROM built),
+    (SELECT coalesce(sum(duration_s), 0) FROM silver.media SEMI JOIN built USING (dataset, drop_date, file_id))
+"""
+
+
 @dataclass(frozen=True)
 class CurateReport:
     changed: bool
     rows: dict[str, int]  # by gold table
     kept: dict[str, int]
+    taken_down: str  # how many recordings of how many people, in words; empty where none
 
 
 def curate(
@@ -63,12 +81,14 @@ def curate(
     """
     began, lake, chosen = time.perf_counter(), Lake.open(settings), get_pipeline(pipeline)
     values = _thresholds(lake, chosen, thresholds, who=who, run_id=run_id)
-    changed, rows, kept = False, {}, {}
+    changed, rows, kept, measured = False, {}, {}, (0, 0.0)
     for name in chosen.gold:
         gold = GoldSql.load(name)
         # The version is read before the silver it protects: of two racing builds, the one that saw less cannot win.
         version = lake.table_version(gold.table(pa.schema([])))
-        with _connect(lake, chosen, values) as con:
+        drops = lake.drops()
+        out = excluded(lake, drops)
+        with _connect(lake, chosen, values, drops, out) as con:
             try:
                 con.execute(f"CREATE TABLE built AS SELECT * FROM ({gold.query}) ORDER BY {', '.join(gold.key)}")
             except duckdb.CatalogException as error:
@@ -81,8 +101,13 @@ def curate(
             table = gold.table(data.limit(0).to_arrow_table().schema)
             batches = (pa.Table.from_batches([batch]) for batch in data.to_arrow_reader(ROW_GROUP))
             changed |= lake.replace_table(table, batches, expected_version=version)
-    record(lake, run_id=run_id, stage="curate", pipeline=pipeline, seconds=time.perf_counter() - began)
-    return CurateReport(changed, rows, kept)
+            measured = max(measured, con.execute(MEASURED).fetchall()[0]) if "media" in chosen.extractors else measured
+    taken_down = str(out) if out.file_ids else ""
+    log.info("%s is rebuilt%s", pipeline, f": {taken_down}" if taken_down else "")
+    files, media_s = measured  # of the gold table with most
+    facts = {"files": files, "media_s": media_s, "seconds": time.perf_counter() - began}
+    record(lake, run_id=run_id, stage="curate", pipeline=pipeline, **facts)
+    return CurateReport(changed, rows, kept, taken_down)
 
 
 @dataclass(frozen=True)
@@ -149,15 +174,19 @@ def _count(con: duckdb.DuckDBPyConnection, query: str) -> int:
     return int(found[0]) if found else 0
 
 
-def _connect(lake: Lake, pipeline: Pipeline, thresholds: Thresholds) -> duckdb.DuckDBPyConnection:
-    """An in-memory DuckDB with the lake's tables as views, and the names that gold SQL may use."""
-    con, drops = duckdb.connect(":memory:"), lake.drops()
+def _connect(
+    lake: Lake, pipeline: Pipeline, thresholds: Thresholds, drops: Collection[tuple[str, str]], out: Excluded
+) -> duckdb.DuckDBPyConnection:
+    """An in-memory DuckDB with what is left of the lake's tables as views, and the names that gold SQL may use."""
+    con = duckdb.connect(":memory:")
     for name in lake.tables():
         layer, table = name.split(".")
         if layer == "gold":
             continue  # gold comes from silver and labels alone
         con.execute(f'CREATE SCHEMA IF NOT EXISTS "{layer}"')
-        con.register(f"{layer}_{table}", lake.scan(name, drops))
+        if (data := lake.scan(name, drops)) is None:
+            continue
+        con.register(f"{layer}_{table}", out.without(data))
         con.execute(f'CREATE VIEW "{layer}"."{table}" AS FROM "{layer}_{table}"')
     values = {name: value for name, value in thresholds.model_dump().items() if isinstance(value, (int, float))}
     con.execute("SET VARIABLE thresholds = MAP(?::VARCHAR[], ?::DOUBLE[])", [list(values), list(values.values())])

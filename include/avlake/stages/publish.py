@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 
+import pyarrow.dataset as ds
+
 from avlake import warehouse
+from avlake.delivery import WHOLE, Delivery, Incoming
 from avlake.lake import Lake
 from avlake.settings import Settings
 from avlake.stages.record import record
-from avlake.tables import CORE, RUNS
+from avlake.stages.takedowns import Excluded, excluded
+from avlake.tables import BRONZE_FILES, CORE, PARTITION
 
 
 @dataclass(frozen=True)
@@ -22,22 +27,48 @@ class PublishReport:
 
 
 def publish(settings: Settings, *, run_id: str) -> PublishReport:
-    """Copy every table that belongs in the warehouse, unless it shows their present versions already."""
+    """Copy every table that belongs in the warehouse, less what was taken down; nothing where it shows that already."""
     began, lake = time.perf_counter(), Lake.open(settings)
-    # ops.runs grows with every run, this one included; alone it is no reason to publish again.
-    versions = {name: lake.log_version(name) for name in lake.tables() if name != RUNS.name}
-    shown = json.dumps({"max_rows": settings.warehouse_max_rows, **versions}, sort_keys=True)
-    if warehouse.state(settings) == shown:
+    left_out: list[str] = []
+
+    def read() -> Delivery:
+        drops = lake.drops()  # read once: every table shows the same drops
+        out, tables = excluded(lake, drops), {}
+        for name in lake.tables():
+            data = lake.scan(name, drops)
+            if data is None or (name in CORE and not CORE[name].in_warehouse):
+                continue
+            if data.count_rows() > settings.warehouse_max_rows:
+                left_out.append(name)
+            else:
+                tables[name] = incoming(data, out)
+        return Delivery(tables, out.mark())
+
+    counts = warehouse.publish(settings, read)
+    if counts is None:
         return PublishReport(False, settings.warehouse, {}, ())
-    tables, left_out, drops = {}, [], lake.drops()  # read once: every table shows the same drops
-    for name in lake.tables():
-        data = lake.scan(name, drops)
-        if data is None or (name in CORE and not CORE[name].in_warehouse):
-            continue
-        if data.count_rows() > settings.warehouse_max_rows:
-            left_out.append(name)
-            continue
-        tables[name] = data
-    counts = warehouse.publish(settings, tables, shown)
-    record(lake, run_id=run_id, stage="publish", seconds=time.perf_counter() - began)
+    facts = {"files": counts.get(BRONZE_FILES.name), "bytes": warehouse.size_bytes(settings), "errors": len(left_out)}
+    record(lake, run_id=run_id, stage="publish", seconds=time.perf_counter() - began, **facts)
     return PublishReport(True, settings.warehouse, counts, tuple(left_out))
+
+
+def incoming(data: ds.FileSystemDataset, out: Excluded) -> Incoming:
+    """A table for the warehouse. Its files never change under their names, so their names are what a slice holds."""
+    files: dict[str, list[ds.Fragment]] = {}
+    for fragment in data.get_fragments():
+        keys = ds.get_partition_keys(fragment.partition_expression)
+        files.setdefault("/".join(keys[name] for name in PARTITION) if keys else WHOLE, []).append(fragment)
+    if not files:
+        files[WHOLE] = []  # it is shown all the same, empty
+    by_file = "file_id" in data.schema.names
+
+    def fingerprint(part: str) -> str:
+        held = sorted(fragment.path for fragment in files[part])
+        gone = out.mark(part or None) if by_file else ""
+        return hashlib.sha256("\n".join([str(data.schema), gone, *held]).encode()).hexdigest()[:16]
+
+    def rows(parts: Collection[str]) -> ds.Dataset:
+        held = [fragment for part in parts for fragment in files[part]]
+        return out.without(ds.FileSystemDataset(held, data.schema, data.format, data.filesystem))
+
+    return Incoming({part: fingerprint(part) for part in files}, rows)

@@ -4,7 +4,7 @@
 -- label: gender
 -- rows: silver.voice_features
 WITH windows AS (
-    SELECT w.*, f.path, f.licence
+    SELECT w.*, f.path, f.licence, f.source
     FROM silver.voice_features AS w
     JOIN current_files AS f USING (dataset, drop_date, file_id)
     WHERE dataset = 'voxforge'
@@ -63,8 +63,9 @@ SELECT
     len(reasons) = 0 AS kept,
     nullif(array_to_string(reasons, ','), '') AS reject_reason,
     licence,
+    source,
     * EXCLUDE (
         file_id, dataset, drop_date, path, subject_id, window_index, window_start_s, window_end_s,
-        gender, age_range, language, dialect, reasons, licence
+        gender, age_range, language, dialect, reasons, licence, source
     )
 FROM judged

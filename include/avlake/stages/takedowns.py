@@ -1,0 +1,205 @@
+"""Takedowns: files and people that must not be used any longer, and what follows from that.
+
+The list `governance.takedowns` says who asked; `excluded` says which files that means in the lake as it is now, and is
+the only place that does. Curate and publish leave them out, so whatever reads gold or the warehouse never sees them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from avlake.errors import RequestError
+from avlake.lake import Lake
+from avlake.media.archives import ARCHIVE_OF
+from avlake.settings import Settings
+from avlake.tables import BRONZE_FILES, EXTRACTIONS, LABELS, TAKEDOWNS
+
+FILE_ID = re.compile(r"[0-9a-f]{32}")
+NO_BYTES = hashlib.sha256(b"").hexdigest()  # empty files have nothing in common
+COLUMNS = ("dataset", "path", "subject_id", "file_id", "reason", "who", "when")
+
+# Every file that bronze or ops knows. What a text file says is no recording: a licence is the same in many archives.
+FILES = f"""
+CREATE TABLE files AS
+SELECT dataset, drop_date, file_id, path, sha256, regexp_extract(path, '{ARCHIVE_OF}', 1) AS archive,
+    regexp_matches(media_type, '^(audio|video|image)/') AS is_recording
+FROM bronze_files
+UNION ALL
+SELECT DISTINCT dataset, drop_date, file_id, path, sha256, '', true
+FROM ops_extractions ANTI JOIN bronze_files USING (dataset, drop_date, file_id, sha256) WHERE extractor != 'ingest'
+"""
+
+# What was named or labelled, a named archive's members, equal bytes elsewhere; then archives left without recordings.
+EXCLUDED = f"""
+CREATE TABLE named AS
+    SELECT file_id FROM takedowns WHERE file_id IS NOT NULL
+    UNION SELECT file_id FROM labels SEMI JOIN takedowns USING (dataset, subject_id)
+    UNION SELECT f.file_id FROM files AS f JOIN takedowns AS t
+        ON f.dataset = t.dataset AND t.file_id IS NOT NULL AND starts_with(f.path, t.path || '/');
+CREATE TABLE bytes AS
+    SELECT unnest(sha256s) AS sha256 FROM takedowns
+    UNION SELECT sha256 FROM files JOIN named USING (file_id)
+        WHERE is_recording OR file_id IN (SELECT file_id FROM takedowns);
+CREATE TABLE gone AS
+    SELECT file_id FROM named
+    UNION SELECT file_id FROM files SEMI JOIN bytes USING (sha256) WHERE sha256 != '{NO_BYTES}';
+CREATE TABLE emptied AS
+    SELECT dataset, archive FROM files WHERE archive != '' AND is_recording
+    GROUP BY ALL HAVING bool_and(file_id IN (SELECT file_id FROM gone));
+INSERT INTO gone SELECT file_id FROM files SEMI JOIN emptied USING (dataset, archive);
+"""
+
+
+@dataclass(frozen=True)
+class Excluded:
+    """The files that are out, and how many recordings of how many people that is."""
+
+    file_ids: tuple[str, ...] = ()  # sorted
+    by_drop: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # of them, those in each `dataset/drop_date`
+    recordings: int = 0
+    people: int = 0
+
+    def mark(self, drop: str | None = None) -> str:
+        """A fingerprint of what is out, in one drop or anywhere."""
+        ids = self.file_ids if drop is None else self.by_drop.get(drop, ())
+        return hashlib.sha256(" ".join(ids).encode()).hexdigest()[:16]
+
+    def without(self, data: ds.Dataset) -> ds.Dataset:
+        """The rows of a table that are left; all of them where it has no file_id."""
+        if not self.file_ids or "file_id" not in data.schema.names:
+            return data
+        return data.filter(~pc.field("file_id").isin(pa.array(self.file_ids)))
+
+    def __str__(self) -> str:
+        people = "1 person" if self.people == 1 else f"{self.people} people"
+        return f"{self.recordings} recording{'s' * (self.recordings != 1)} of {people} taken down"
+
+
+def excluded(lake: Lake, drops: Collection[tuple[str, str]] | None = None) -> Excluded:
+    """What the list means for the files of some drops, by default those that readers see."""
+    if lake.log_version(TAKEDOWNS.name) is None:
+        return Excluded()
+    with _opened(lake, drops) as con:
+        con.execute(EXCLUDED)
+        by_drop = con.execute(
+            """SELECT dataset || '/' || drop_date, list(DISTINCT file_id ORDER BY file_id)
+            FROM (SELECT dataset, drop_date, file_id FROM files UNION SELECT dataset, drop_date, file_id FROM labels)
+            SEMI JOIN gone USING (file_id) GROUP BY 1 ORDER BY 1"""
+        ).fetchall()
+        ids = con.execute("SELECT DISTINCT file_id FROM gone ORDER BY 1").fetchall()
+        counts = con.execute(
+            """SELECT (SELECT count(DISTINCT file_id) FROM files SEMI JOIN gone USING (file_id) WHERE is_recording),
+            (SELECT count(DISTINCT (dataset, subject_id)) FROM labels SEMI JOIN gone USING (file_id)
+                WHERE subject_id IS NOT NULL)"""
+        ).fetchall()[0]
+    return Excluded(tuple(row[0] for row in ids), {drop: tuple(found) for drop, found in by_drop}, *counts)
+
+
+@dataclass(frozen=True)
+class Added:
+    """One request: whom or what it named, and whether the list had it already."""
+
+    name: str
+    new: bool
+    recordings: int  # known today; more may come
+
+
+def add(
+    settings: Settings, *, files: Sequence[str] = (), subjects: Sequence[str] = (), reason: str, who: str
+) -> list[Added]:
+    """Put files (`DATASET/PATH` or a file_id) and people (`DATASET/SUBJECT`) on the list, all of them or none.
+
+    Raises:
+        RequestError: for one that the lake does not know, naming what is like it; or without a reason or a name.
+    """
+    if not files and not subjects:
+        raise RequestError("nothing to take down: give --file DATASET/PATH or --subject DATASET/SUBJECT")
+    if not reason.strip() or not who.strip():
+        raise RequestError("a takedown needs --reason TEXT and --by NAME: others will ask why")
+    lake = Lake.open(settings)
+    with _opened(lake, lake.drops(BRONZE_FILES.name)) as con:
+        found = [_file(con, name) for name in files] + [_subject(con, name) for name in subjects]
+    known, added = {_identity(row) for row in _listed(lake)}, []
+    for row in found:
+        identity = _identity(row)
+        row |= {"reason": reason.strip(), "who": who.strip(), "when": datetime.now(UTC)}
+        rows = pa.Table.from_pylist([row], schema=TAKEDOWNS.schema)
+        new = identity not in known and lake.append(TAKEDOWNS, rows, once=identity)
+        known.add(identity)
+        added.append(Added(f"{row['dataset']}/{row['path'] or row['subject_id']}", new, len(row["sha256s"])))
+    return added
+
+
+def listed(lake: Lake) -> list[tuple[Any, ...]]:
+    """The list, oldest first, in the order of `COLUMNS`."""
+    rows = sorted(_listed(lake), key=lambda row: row["when"])
+    return [tuple(row[name] for name in COLUMNS) for row in rows]
+
+
+def _listed(lake: Lake) -> list[dict[str, Any]]:
+    data = lake.scan(TAKEDOWNS.name)
+    return data.to_table().to_pylist() if data is not None else []
+
+
+def _identity(row: Mapping[str, Any]) -> str:
+    return f"file/{row['file_id']}" if row["file_id"] else f"subject/{row['dataset']}/{row['subject_id']}"
+
+
+@contextmanager
+def _opened(lake: Lake, drops: Collection[tuple[str, str]] | None) -> Iterator[duckdb.DuckDBPyConnection]:
+    """An in-memory DuckDB with `files`, `labels` and `takedowns`."""
+    seen = lake.drops() if drops is None else drops
+    tables = {"bronze_files": BRONZE_FILES, "labels": LABELS, "ops_extractions": EXTRACTIONS, "takedowns": TAKEDOWNS}
+    with duckdb.connect(":memory:") as con:
+        for name, table in tables.items():
+            con.register(name, lake.scan(table.name, seen) or ds.dataset(table.schema.empty_table()))
+        con.execute(FILES)
+        yield con
+
+
+def _file(con: duckdb.DuckDBPyConnection, name: str) -> dict[str, Any]:
+    column = "file_id" if FILE_ID.fullmatch(name) else "dataset || '/' || path"
+    found = con.execute(f"SELECT DISTINCT dataset, file_id, path FROM files WHERE {column} = ?", [name]).fetchone()
+    if found is None:
+        raise RequestError(f"no file {name!r} in bronze.files{_like(con, name, 'SELECT dataset, path FROM files')}")
+    dataset, file_id, path = found
+    shas = con.execute(
+        "SELECT DISTINCT sha256 FROM files WHERE file_id = $id OR (is_recording AND dataset = $dataset "
+        "AND starts_with(path, $path || '/')) ORDER BY 1",
+        {"id": file_id, "dataset": dataset, "path": path},
+    ).fetchall()
+    return {"file_id": file_id, "subject_id": None, "dataset": dataset, "path": path, "sha256s": [s for (s,) in shas]}
+
+
+def _subject(con: duckdb.DuckDBPyConnection, name: str) -> dict[str, Any]:
+    dataset, _, subject = name.partition("/")
+    shas = con.execute(
+        "SELECT DISTINCT sha256 FROM files JOIN labels USING (dataset, drop_date, file_id) "
+        "WHERE dataset = ? AND subject_id = ? AND is_recording ORDER BY 1",
+        [dataset, subject],
+    ).fetchall()
+    if not shas:
+        known = "SELECT dataset, subject_id FROM labels WHERE subject_id IS NOT NULL"
+        raise RequestError(f"no person {name!r} in silver.labels{_like(con, name, known)}")
+    return {"file_id": None, "subject_id": subject, "dataset": dataset, "path": None, "sha256s": [s for (s,) in shas]}
+
+
+def _like(con: duckdb.DuckDBPyConnection, name: str, known: str) -> str:
+    """The names most like the one asked for, as the end of a sentence."""
+    found = con.execute(
+        f"""SELECT DISTINCT concat_ws('/', COLUMNS(*)) AS name FROM ({known})
+        ORDER BY jaro_winkler_similarity(name, ?) DESC, name LIMIT 3""",
+        [name],
+    ).fetchall()
+    return f"; like it: {', '.join(row[0] for row in found)}" if found else "; the lake is empty"
