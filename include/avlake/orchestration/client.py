@@ -78,6 +78,10 @@ class Airflow:
         found = self._pages(f"/dags/{dag_id}/dagRuns", "dag_runs", order_by="id")
         return [r for r in found if r["state"] in ACTIVE or _time(r["queued_at"] or r["run_after"]) >= since]
 
+    def active_runs(self, dag_id: str) -> list[dict[str, Any]]:
+        """Runs that are queued or running."""
+        return list(self._pages(f"/dags/{dag_id}/dagRuns", "dag_runs", state=ACTIVE))
+
     def task_instances(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
         return list(self._pages(f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances", "task_instances"))
 

@@ -38,6 +38,9 @@ def task_settings() -> Settings:
 def store_variables(connection: Connection) -> Mapping[str, str]:
     """A connection of type aws or wasb as the variables that `avlake.storage.open_store` reads.
 
+    The fields and extras are those of Airflow's own hooks. In wasb, with the extra `tenant_id`, login and password are
+    a service principal's client and secret; without any secret it is the worker's managed identity.
+
     Raises:
         RequestError: for a connection of another type.
     """
@@ -51,16 +54,24 @@ def store_variables(connection: Connection) -> Mapping[str, str]:
             "AWS_ENDPOINT_URL": extra.get("endpoint_url"),
         }
     elif connection.conn_type == "wasb":
-        principal = bool(extra.get("tenant_id"))  # then login and password are a service principal's
         found = {
-            "AZURE_STORAGE_ACCOUNT_NAME": _account(connection.host) if principal else connection.login,
-            "AZURE_STORAGE_ACCOUNT_KEY": None if principal else connection.password,
             "AZURE_STORAGE_CONNECTION_STRING": extra.get("connection_string"),
-            "AZURE_STORAGE_ENDPOINT": None if principal else connection.host,
-            "AZURE_CLIENT_ID": connection.login if principal else None,
-            "AZURE_CLIENT_SECRET": connection.password if principal else None,
-            "AZURE_TENANT_ID": extra.get("tenant_id"),
+            "AZURE_STORAGE_SAS_TOKEN": extra.get("sas_token"),
+            "AZURE_STORAGE_ENDPOINT": connection.host if "://" in (connection.host or "") else None,
         }
+        if tenant := extra.get("tenant_id"):
+            found |= {
+                "AZURE_STORAGE_ACCOUNT_NAME": _account(connection.host),
+                "AZURE_CLIENT_ID": connection.login,
+                "AZURE_CLIENT_SECRET": connection.password,
+                "AZURE_TENANT_ID": tenant,
+            }
+        else:
+            found |= {
+                "AZURE_STORAGE_ACCOUNT_NAME": connection.login or _account(connection.host),
+                "AZURE_STORAGE_ACCOUNT_KEY": connection.password or extra.get("shared_access_key"),
+                "AZURE_CLIENT_ID": extra.get("managed_identity_client_id"),
+            }
     else:
         raise RequestError(f"connection {STORE} is of type {connection.conn_type}; make it aws or wasb")
     return {name: value for name, value in found.items() if value}

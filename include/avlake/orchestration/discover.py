@@ -4,43 +4,71 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import defaultdict
+from collections.abc import Iterable
 
 from airflow.sdk import Connection
 from airflow.sdk.exceptions import AirflowNotFoundException, AirflowSkipException
 
-from avlake.datasets.base import Entry
+from avlake.lake import Lake
 from avlake.orchestration.client import Airflow
 from avlake.orchestration.context import task_settings
 from avlake.orchestration.server import CONNECTION
 from avlake.pipelines import get_pipeline
+from avlake.tables import BRONZE_FILES
+
+# Every row of a file's delivery has its source_uri; the file's own path is a prefix of its members'.
+DELIVERED = """
+SELECT drop_date, min(path) AS path, any_value(source_version) AS version
+FROM files WHERE dataset = ? GROUP BY drop_date, source_uri
+"""
 
 
 def start_runs(pipeline: str) -> dict[str, int]:
-    """Start a run, under its date as partition key, for every drop that is new or delivers other files than before.
+    """Start a run, under its date as partition key, for every drop of which bronze does not hold what lies there now.
 
-    The run's id holds a hash of what the drop delivers, and Airflow refuses an id twice: nothing has to be remembered.
+    The run's id names what lies there and which version of the drop bronze holds. Airflow refuses an id twice, so a run
+    that failed is not repeated every 15 minutes, but a drop that goes back to an earlier delivery is noticed.
 
     Returns:
         How many drops were seen, and how many runs were started.
     """
-    landing = task_settings().landing
-    if not landing:
+    settings = task_settings()
+    if not settings.landing:
         raise AirflowSkipException("AVLAKE_LANDING names no landing zone")
-    airflow = _airflow()
-    source = get_pipeline(pipeline).dataset.open_source(landing, task_settings())
-    drops, started = source.drops(), 0
+    airflow, dataset, lake = _airflow(), get_pipeline(pipeline).dataset, Lake.open(settings)
+    source = dataset.open_source(settings.landing, settings)
+    # Runs first: one that ends after this has committed before bronze is read.
+    under_way = {run["partition_key"] for run in airflow.active_runs(pipeline)}
+    held, drops, started = bronze_fingerprints(lake, dataset.name), source.drops(), 0
     for drop in drops:
-        run_id = f"discovered__{drop}__{fingerprint(source.entries(drop))}"
-        if airflow.trigger(pipeline, key=drop, conf={"source": landing}, run_id=run_id):
+        now = fingerprint((entry.path, entry.version) for entry in source.entries(drop))
+        if drop in under_way or now == held.get(drop, fingerprint([])):
+            continue
+        run_id = f"discovered__{drop}__{lake.drop_version(BRONZE_FILES, dataset.name, drop)}-{now}"
+        if airflow.trigger(pipeline, key=drop, conf={"source": settings.landing}, run_id=run_id):
             print(f"started {run_id}")
             started += 1
     return {"drops": len(drops), "started": started}
 
 
-def fingerprint(entries: list[Entry]) -> str:
+def bronze_fingerprints(lake: Lake, dataset: str) -> dict[str, str]:
+    """The fingerprint of each drop as bronze holds it."""
+    import duckdb
+
+    files = lake.scan(BRONZE_FILES.name, lake.drops(BRONZE_FILES.name))
+    delivered = defaultdict(list)
+    if files is not None:
+        with duckdb.connect() as con:
+            con.register("files", files)
+            for drop, path, version in con.execute(DELIVERED, [dataset]).fetchall():
+                delivered[drop].append((path, version))
+    return {drop: fingerprint(entries) for drop, entries in delivered.items()}
+
+
+def fingerprint(entries: Iterable[tuple[str, str]]) -> str:
     """Equal for equal deliveries: 12 hex digits over paths and versions."""
-    listed = sorted([entry.path, entry.version] for entry in entries)
-    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()[:12]
+    return hashlib.sha256(json.dumps(sorted(entries)).encode()).hexdigest()[:12]
 
 
 def _airflow() -> Airflow:

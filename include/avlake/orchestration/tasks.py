@@ -22,10 +22,18 @@ from avlake.orchestration.context import task_settings
 from avlake.orchestration.params import DropRun, extractor_params
 from avlake.pipelines import get_pipeline
 
-RETRIES = 2
+RETRIES = 3
+BRIEF = timedelta(minutes=10)  # for tasks that ask something and do no work
 DAG: dict[str, Any] = {  # what all Dags have in common
     "catchup": False,
-    "default_args": {"retries": RETRIES, "retry_delay": timedelta(seconds=10)},
+    "default_args": {
+        # After 10, 20 and 40 s: a store or database that restarts, and a worker that died, cost no person's night.
+        "retries": RETRIES,
+        "retry_delay": timedelta(seconds=10),
+        "retry_exponential_backoff": 2.0,
+        # The last resort against hanging for ever, below the broker's visibility timeout (see docker-compose.yaml).
+        "execution_timeout": timedelta(hours=5),
+    },
 }
 PIPELINE_DAG = DAG | {"is_paused_upon_creation": False}  # a paused consumer loses its asset events
 GATE_H = 24
@@ -73,7 +81,7 @@ def silver(pipeline: str) -> TaskGroup:
             params=extractor_params(pipeline, params),
         )
 
-    @task
+    @task(execution_timeout=BRIEF)
     def shards(planned: dict[str, Any]) -> list[dict[str, Any]]:
         return [{"plan": planned["plan"], "shard": i, "name": name} for i, name in enumerate(planned["names"])]
 
@@ -95,7 +103,7 @@ def silver(pipeline: str) -> TaskGroup:
         return report
 
     # A task of its own, because a failed task emits no event: the good rows of a bad drop reach gold too.
-    @task(retries=0)
+    @task(execution_timeout=BRIEF)
     def budget(committed: dict[str, Any]) -> None:
         if committed["over_budget"]:
             raise AirflowFailException(committed["over_budget"])
@@ -141,7 +149,7 @@ def publish(pipeline: str, *, wakes: bool) -> Any:
 def quiet(pipeline: str) -> Any:
     """Wait until no drop and no gold run is queued or running: a backfill of any length trains once, at its end."""
 
-    @task.sensor(poke_interval=5, timeout=GATE_H * 3600, mode="reschedule")
+    @task.sensor(poke_interval=5, timeout=GATE_H * 3600, mode="reschedule", execution_timeout=BRIEF)
     def quiet() -> bool:
         leave_to_later_run()
         ti = get_current_context()["ti"]
