@@ -80,7 +80,9 @@ class Store:
             FileNotFoundError: if there is none.
         """
         with self.explained():
-            return self.fs.cat_file(self.path(name))
+            # Else s3fs asks for the size first, to read in parts.
+            whole = {} if self.is_local else {"max_concurrency": 1}
+            return self.fs.cat_file(self.path(name), **whole)
 
     def write(self, name: str, data: bytes) -> None:
         """Write whole or not at all: a single PUT, or a temporary file and a rename in a folder."""
