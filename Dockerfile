@@ -1,40 +1,47 @@
-# avlake and its Airflow in one image; which component runs is the command's choice (see docker-compose.yaml).
-FROM python:3.11-slim-bookworm
+# avlake and its Airflow in one image; which component runs is the command's choice: docker-compose.yaml, infra/helm.
+FROM python:3.11.14-slim-bookworm
 
-# What OpenCV and mediapipe load at import.
+# What OpenCV and mediapipe load at import; curl for health checks.
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends libgl1 libegl1 libgles2 libglib2.0-0 \
+    && apt-get install -y --no-install-recommends curl libegl1 libgl1 libgles2 libglib2.0-0 \
     && rm -rf /var/lib/apt/lists/*
 
-RUN useradd --create-home --uid 50000 avlake \
-    && mkdir -p /opt/avlake /data \
-    && chown avlake /opt/avlake /data
+# New volumes take the owner of the folders they are mounted on. Charts call /entrypoint, which only has to run a command.
+RUN useradd --uid 50000 --home-dir /data/airflow --no-create-home --shell /usr/sbin/nologin avlake \
+    && install -d -o avlake -g avlake /data/airflow /data/logs /data/models /data/objects /data/scratch /data/warehouse \
+    && install -d /landing /opt/avlake \
+    && ln -s /usr/bin/env /entrypoint
 WORKDIR /opt/avlake
 
 # For a CPU-only image: --build-arg EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
 ARG EXTRA_INDEX_URL=""
-COPY requirements.txt ./
-RUN PIP_EXTRA_INDEX_URL="${EXTRA_INDEX_URL}" pip install --no-cache-dir -r requirements.txt
+COPY requirements.txt infra/docker/requirements-kubernetes.txt ./
+RUN PIP_EXTRA_INDEX_URL="${EXTRA_INDEX_URL}" pip install --no-cache-dir --disable-pip-version-check \
+    -r requirements.txt -r requirements-kubernetes.txt
 
-COPY --chown=avlake pyproject.toml README.md ./
-COPY --chown=avlake include include
-RUN pip install --no-cache-dir --no-deps -e .
-COPY --chown=avlake dags dags
-COPY --chown=avlake plugins plugins
+# The code belongs to root: who runs it cannot change it.
+COPY pyproject.toml README.md ./
+COPY include include
+RUN pip install --no-cache-dir --disable-pip-version-check --no-deps --editable . \
+    && python -m compileall -q include
+COPY dags dags
+COPY plugins plugins
+COPY infra/docker infra/docker
 
-USER avlake
 ENV AIRFLOW_HOME=/data/airflow \
     AIRFLOW__CORE__DAGS_FOLDER=/opt/avlake/dags \
     AIRFLOW__CORE__PLUGINS_FOLDER=/opt/avlake/plugins \
     AIRFLOW__CORE__LOAD_EXAMPLES=False \
-    AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL=1 \
-    AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL=15 \
-    AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD=15 \
     AVLAKE_URI=/data/lake \
-    AVLAKE_WAREHOUSE=/data/warehouse.duckdb \
+    AVLAKE_WAREHOUSE=/data/warehouse/avlake.duckdb \
     AVLAKE_MODELS=/data/models \
+    AVLAKE_DOWNLOADS=/data/scratch/downloads \
+    MPLCONFIGDIR=/tmp/matplotlib \
+    PYTHONUNBUFFERED=1 \
     OMP_NUM_THREADS=1 \
     OPENBLAS_NUM_THREADS=1 \
     MKL_NUM_THREADS=1
+USER 50000:50000
 EXPOSE 8080
+HEALTHCHECK NONE
 CMD ["airflow", "version"]
