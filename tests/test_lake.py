@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,7 +14,7 @@ from avlake.errors import StaleRun
 from avlake.fragments import Fragment
 from avlake.lake import Lake
 from avlake.storage import open_store
-from avlake.tables import BRONZE_CONTENTS, LABELS, THRESHOLDS, Table, silver
+from avlake.tables import BRONZE_CONTENTS, LABELS, RUNS, THRESHOLDS, Table, silver
 
 DROP = ("voxforge", "2026-09-01")
 OTHER = ("voxforge", "2026-09-02")
@@ -197,6 +198,16 @@ def test_an_append_happens_once(lake: Lake) -> None:
     assert lake.append(THRESHOLDS, rows, once="run2")
     scanned = lake.scan(THRESHOLDS.name)
     assert scanned is not None and scanned.count_rows() == 2
+
+
+def test_an_append_of_rows_with_a_new_column_keeps_it(lake: Lake) -> None:
+    older = replace(RUNS, schema=pa.schema([f for f in RUNS.schema if f.name != "files_per_s"]))
+    for table, run in ((older, "a"), (RUNS, "b")):
+        row = {"run_id": run, "stage": "curate", "files_per_s": 2.0}
+        lake.append(table, pa.Table.from_pylist([row], schema=table.schema), once=run)
+    found = lake.scan(RUNS.name)
+    assert found is not None
+    assert {r["run_id"]: r["files_per_s"] for r in found.to_table().to_pylist()} == {"a": None, "b": 2.0}
 
 
 def test_a_whole_table_is_replaced_with_its_schema(lake: Lake) -> None:

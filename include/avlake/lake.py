@@ -26,7 +26,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
-from deltalake import CommitProperties, DeltaTable, Transaction
+from deltalake import CommitProperties, DeltaTable, Field, Transaction
 from deltalake.exceptions import DeltaError
 from deltalake.transaction import AddAction
 
@@ -151,6 +151,9 @@ class Lake:
         def attempt(delta: DeltaTable) -> bool:
             if delta.transaction_version(once) is not None:
                 return False
+            known = {f.name for f in pa.schema(delta.schema().to_arrow())}
+            if new := [Field.from_arrow(f) for f in table.schema if f.name not in known]:
+                delta.alter.add_columns(new)  # an append would leave them out, and say nothing
             self._commit(delta, table, [fragment], mode="append", drop=None, fence=Transaction(once, 1))
             return True
 
