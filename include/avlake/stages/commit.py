@@ -77,9 +77,13 @@ def commit(settings: Settings, *, plan: str, run_id: str) -> CommitReport:
         "partial": chosen.remaining > 0,
     }
     if shards:
-        spent = {column: sum(s.get(name) or 0 for s in shards) for column, name in EXTRACT_FACTS.items()}
+        spent: dict[str, Any] = {
+            column: sum(s.get(name) or 0 for s in shards) for column, name in EXTRACT_FACTS.items()
+        }
         record(lake, stage="extract", **spent, **facts)
-    record(lake, stage="commit", seconds=time.perf_counter() - began, **facts)
+    measured = sum(s["files"] for s in shards)
+    written = sum(f.size_bytes for found in fragments.values() for f in found)
+    record(lake, stage="commit", seconds=time.perf_counter() - began, files=measured, bytes=written, **facts)
     return _report(lake, chosen, changed)
 
 

@@ -102,12 +102,11 @@ def curate(
             batches = (pa.Table.from_batches([batch]) for batch in data.to_arrow_reader(ROW_GROUP))
             changed |= lake.replace_table(table, batches, expected_version=version)
             measured = max(measured, con.execute(MEASURED).fetchall()[0]) if "media" in chosen.extractors else measured
-    taken_down = str(out) if out.file_ids else ""
-    log.info("%s is rebuilt%s", pipeline, f": {taken_down}" if taken_down else "")
+    log.info("%s is rebuilt; %s", pipeline, str(out) or "nothing was taken down")
     files, media_s = measured  # of the gold table with most
     facts = {"files": files, "media_s": media_s, "seconds": time.perf_counter() - began}
     record(lake, run_id=run_id, stage="curate", pipeline=pipeline, **facts)
-    return CurateReport(changed, rows, kept, taken_down)
+    return CurateReport(changed, rows, kept, str(out))
 
 
 @dataclass(frozen=True)

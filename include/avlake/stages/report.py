@@ -18,11 +18,13 @@ from avlake.learn import artifacts, plots
 from avlake.learn.answers import Findings, answer_all
 from avlake.learn.artifacts import Chosen
 from avlake.learn.card import interval
+from avlake.learn.data_card import describe, records
 from avlake.learn.explain import spearman
 from avlake.learn.frame import content_hash, read_frame
 from avlake.learn.metrics import LEVELS, Score, Scored
 from avlake.pipelines import get_pipeline
 from avlake.settings import Settings
+from avlake.stages.takedowns import Excluded, excluded
 from avlake.stages.train import load_model
 
 if TYPE_CHECKING:
@@ -38,12 +40,13 @@ def report(settings: Settings, *, pipeline: str, run_id: str) -> str:
     Raises:
         RequestError: if nothing has been trained.
     """
-    store = Lake.open(settings).store
+    lake = Lake.open(settings)
+    store, out = lake.store, excluded(lake)
     chosen, model = load_model(store, pipeline)
     files = artifacts.read_files(store, chosen.folder)
     con = warehouse.connect(settings)
     try:
-        page = _render(pipeline, chosen, files, model.drift(con), con)
+        page = _render(pipeline, chosen, files, model.drift(con), con, out)
     finally:
         con.close()
     name = f"reports/{pipeline}/{artifacts.safe_name(run_id)}/index.html"
@@ -53,7 +56,12 @@ def report(settings: Settings, *, pipeline: str, run_id: str) -> str:
 
 
 def _render(
-    pipeline: str, chosen: Chosen, files: Mapping[str, bytes], drift: Any, con: duckdb.DuckDBPyConnection
+    pipeline: str,
+    chosen: Chosen,
+    files: Mapping[str, bytes],
+    drift: Any,
+    con: duckdb.DuckDBPyConnection,
+    out: Excluded,
 ) -> bytes:
     found = _findings(pipeline, files, drift, con)
     table = get_pipeline(pipeline).gold[0]
@@ -83,7 +91,7 @@ def _render(
         per_class=_per_class(found),
         features=found.explanation["features"],
         card=files["card.md"].decode(),
-        licences=_licences(con, table),
+        data=describe(con, f"gold.{table}", taken_down=str(out)),
     )
     return page.encode()
 
@@ -156,7 +164,7 @@ def _leading(f: Findings) -> list[str]:
 
 def _drops(con: duckdb.DuckDBPyConnection, table: str, description: Mapping[str, Any]) -> list[dict[str, Any]]:
     label, (first, second) = description["label"], description["classes"]
-    return _records(
+    return records(
         con,
         f"""SELECT dataset || '/' || drop_date AS "drop", count(DISTINCT file_id) AS files,
             count(DISTINCT subject_id) AS speakers, count(*) AS windows, count(*) FILTER (kept) AS kept,
@@ -168,7 +176,7 @@ def _drops(con: duckdb.DuckDBPyConnection, table: str, description: Mapping[str,
 
 
 def _quarantine(con: duckdb.DuckDBPyConnection, dataset: str) -> list[dict[str, Any]]:
-    return _records(
+    return records(
         con,
         """SELECT drop_date, extractor, error_class, count(DISTINCT file_id) AS files, min(path) AS example,
             min(error) AS error
@@ -176,18 +184,6 @@ def _quarantine(con: duckdb.DuckDBPyConnection, dataset: str) -> list[dict[str, 
         GROUP BY drop_date, extractor, error_class ORDER BY ALL""",
         [dataset],
     )
-
-
-def _licences(con: duckdb.DuckDBPyConnection, table: str) -> list[str]:
-    described = {row[0] for row in con.execute(f"DESCRIBE gold.{table}").fetchall()}
-    if "licence" not in described:
-        return []
-    return [
-        row[0]
-        for row in con.execute(
-            f"SELECT DISTINCT licence FROM gold.{table} WHERE licence IS NOT NULL ORDER BY 1"
-        ).fetchall()
-    ]
 
 
 def _comparison_table(f: Findings) -> list[tuple[str, str, str, list[str]]]:
@@ -206,12 +202,6 @@ def _per_class(f: Findings) -> list[tuple[str, list[str]]]:
         for name in f.description["classes"]
         if all(f"{level}_{what}_{name}" in f.scores[f.chosen, f.scheme] for level in LEVELS)
     ]
-
-
-def _records(con: duckdb.DuckDBPyConnection, query: str, values: list[str]) -> list[dict[str, Any]]:
-    cursor = con.execute(query, values)
-    names = [column[0] for column in cursor.description or []]
-    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
 def _count(con: duckdb.DuckDBPyConnection, query: str) -> int:

@@ -82,6 +82,8 @@ class Excluded:
         return data.filter(~pc.field("file_id").isin(pa.array(self.file_ids)))
 
     def __str__(self) -> str:
+        if not self.file_ids:
+            return ""
         people = "1 person" if self.people == 1 else f"{self.people} people"
         return f"{self.recordings} recording{'s' * (self.recordings != 1)} of {people} taken down"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -18,9 +19,12 @@ from avlake.lake import Lake
 from avlake.learn import artifacts
 from avlake.learn.artifacts import Chosen
 from avlake.learn.base import Learner, Measured, Model, Progress, Trained, learner_of, silent
+from avlake.learn.data_card import data_card, describe
 from avlake.learn.frame import content_hash
 from avlake.pipelines import get_pipeline
 from avlake.settings import Settings
+from avlake.stages.record import record
+from avlake.stages.takedowns import excluded
 from avlake.storage import Store
 from avlake.tables import MODEL_RUNS
 
@@ -49,8 +53,9 @@ def train(settings: Settings, *, pipeline: str, run_id: str, progress: Progress 
         RequestError: for an unknown pipeline or an unpublished warehouse.
         WorkError: where gold holds too little to learn from.
     """
-    learner = learner_of(get_pipeline(pipeline).learner)
+    began, learner = time.perf_counter(), learner_of(get_pipeline(pipeline).learner)
     lake = Lake.open(settings)
+    out = excluded(lake)
     con = warehouse.connect(settings)
     try:
         measured = measured_by(con, lake.store, learner)
@@ -61,14 +66,19 @@ def train(settings: Settings, *, pipeline: str, run_id: str, progress: Progress 
             return _report(lake.store, before, changed=False)
         drift = _drift_since(con, lake.store, learner, before)
         trained = learner.train(con, measured, progress or silent)
+        facts = describe(con, learner.table, taken_down=str(out))
     finally:
         con.close()
     folder = artifacts.model_folder(pipeline, run_id)
-    artifacts.write_files(lake.store, folder, trained.files | {"drift.json": artifacts.to_json(drift)})
+    files = trained.files | {"drift.json": artifacts.to_json(drift), "data_card.md": data_card(facts).encode()}
+    artifacts.write_files(lake.store, folder, files)
     rows = _model_runs(trained, pipeline, run_id, gold_version, lake.store.uri_of(folder))
     lake.append(MODEL_RUNS, rows, once=f"{pipeline}/{run_id}")
     chosen = Chosen(run_id, key, trained.model, gold_version, folder)
     artifacts.choose(lake.store, pipeline, chosen)
+    total = facts["total"]
+    took = {"seconds": time.perf_counter() - began, "files": total["recordings"], "media_s": total["media_s"]}
+    record(lake, run_id=run_id, stage="train", pipeline=pipeline, **took)
     return _report(lake.store, chosen, changed=True)
 
 
