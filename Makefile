@@ -6,11 +6,12 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup run stop clean test check lint e2e storage bench lock
+.PHONY: help setup run stop clean secrets test check lint e2e storage bench lock
 
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+AZURITE := $(VENV)/azurite/node_modules/azurite-3.37.0
 SYSTEM_PYTHON := $(shell command -v python3.11 || command -v python3)
 PIPELINE ?= voxforge_gender
 SOURCE ?=
@@ -52,14 +53,22 @@ stop: ## end the Airflow that `make run` started, and nothing else
 clean: stop ## stop, and remove .avlake: the lake, the warehouse, Airflow's database
 	rm -rf .avlake
 
+secrets: ## write the .env of docker-compose.yaml with generated secrets, or complete it
+	@"$(SYSTEM_PYTHON)" infra/make_secrets.py
+
 test: $(STAMP) ## the tests that need no server
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 e2e: $(STAMP) ## a real Airflow, killed in the middle and started again
 	$(BIN)/python -m pytest -m e2e $(PYTEST_ARGS)
 
-storage: $(STAMP) ## real object-store servers
+storage: $(STAMP) $(AZURITE) ## the lake on real stores: a folder, S3, Azure
 	$(BIN)/python -m pytest -m storage $(PYTEST_ARGS)
+
+$(AZURITE):
+	@if command -v node >/dev/null && command -v npm >/dev/null; then \
+	  npm install --prefix $(VENV)/azurite --silent --no-audit --no-fund azurite@3.37.0 && touch $@; \
+	else echo "no node and npm here: the tests on Azure are skipped (Debian: apt install nodejs npm)" >&2; fi
 
 lint: $(STAMP) ## lint, formatting and types
 	$(BIN)/ruff check .

@@ -18,18 +18,18 @@ pytestmark = pytest.mark.storage
 PIPELINE, PLACE = "voxforge_gender", ("voxforge", "2026-09-01")
 
 
-def test_from_landing_to_the_warehouse_once(landing: str, settings: Settings) -> None:
-    report = run(settings, pipeline=PIPELINE, source=landing, train=False)
+def test_from_landing_to_the_warehouse_once(landing_uri: str, settings: Settings) -> None:
+    report = run(settings, pipeline=PIPELINE, source=landing_uri, train=False)
     done = report.drops["2026-09-01"]
     assert (done.files, done.quarantined, done.changed) == (2, 1, True)
     with warehouse.connect(settings) as con:
         paths = con.execute("SELECT DISTINCT path FROM gold.gender_windows").fetchall()
     assert len(paths) == 2
-    again = run(settings, pipeline=PIPELINE, source=landing, train=False)
+    again = run(settings, pipeline=PIPELINE, source=landing_uri, train=False)
     assert not again.drops["2026-09-01"].changed and not again.gold.changed
 
 
-def test_of_racing_commits_exactly_one_wins(landing: str, settings: Settings) -> None:
+def test_of_racing_commits_exactly_one_wins(landing_uri: str, settings: Settings) -> None:
     def rows(value: str) -> pa.Table:
         row = {"file_id": "f", "dataset": PLACE[0], "drop_date": PLACE[1], "name": "gender", "value": value}
         return pa.Table.from_pylist([row], schema=LABELS.schema)
