@@ -29,6 +29,8 @@ FLOORS = (
     ("learn",),
     ("delivery", "models"),
     ("warehouse",),
+    ("stages.contents",),
+    ("exports",),
     ("stages",),
     ("runner", "overview"),
     ("orchestration",),

@@ -1,19 +1,16 @@
-"""Commands that show what the lake and the warehouse hold: sql, tables, quarantine, export."""
+"""Commands that show what the lake and the warehouse hold: sql, tables, quarantine."""
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from avlake import output, overview, warehouse
 from avlake.cli.console import Format
-from avlake.errors import RequestError
 from avlake.lake import Lake
 from avlake.settings import load_settings
-from avlake.stages import export as exporting
 from avlake.stages import quarantine as quarantining
 
 app = typer.Typer()
@@ -22,17 +19,8 @@ app = typer.Typer()
 @app.command()
 def sql(query: str, format_: Format = "table") -> None:
     """Query the warehouse, read-only; tables are layer.table."""
-    import duckdb
-
-    with warehouse.connect(load_settings()) as con:
-        # A query reads the warehouse and nothing else of this machine.
-        con.execute("SET enable_external_access = false; SET lock_configuration = true")
-        try:
-            found = con.execute(query)
-            rows = found.fetchall()
-        except duckdb.Error as error:
-            raise RequestError(f"sql: {error}") from None
-        output.show([column[0] for column in found.description or []], rows, format_)
+    columns, rows = warehouse.select(load_settings(), query)
+    output.show(columns, rows, format_)
 
 
 @app.command()
@@ -51,15 +39,3 @@ def quarantine(
     output.show(quarantining.COLUMNS, quarantining.listed(lake), format_)
     if requeue:
         print(f"avlake: {quarantining.requeue(lake)} files will be measured again by the next run", file=sys.stderr)
-
-
-@app.command()
-def export(
-    table: Annotated[str, typer.Argument(help="layer.table, as in avlake tables")],
-    to: Annotated[Path, typer.Option(help="the file to write")],
-    format_: Annotated[str | None, typer.Option("--format", help="parquet, csv or jsonl; default by suffix")] = None,
-    where: Annotated[str | None, typer.Option(help="an SQL condition on the rows")] = None,
-) -> None:
-    """Write a table to a file."""
-    rows = exporting.export(load_settings(), table=table, to=to, form=format_ or to.suffix.lstrip("."), where=where)
-    print(f"{rows} rows in {to}", file=sys.stderr)

@@ -1,0 +1,134 @@
+"""Hugging Face datasets: Parquet shards with the media inside, and a dataset card, as `load_dataset` and the Hub read.
+
+datasets.load_dataset("FOLDER")        hf upload ORGANISATION/NAME FOLDER --repo-type dataset
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from avlake.errors import RequestError, WorkError
+from avlake.exports.recording import Example
+from avlake.exports.recordings import Recordings
+from avlake.settings import MIB
+
+GROUP_BYTES, GROUP_ROWS = 16 * MIB, 1000  # a row group: what is in memory, for each split
+CELL_MAX_BYTES = (1 << 31) - 1 - MIB  # Arrow counts the bytes of a binary column in 32 bits
+
+
+def write(recordings: Recordings, folder: Path, *, shard_bytes: int) -> None:
+    """`data/<split>-00000-of-00003.parquet`, about `shard_bytes` each, one example a row; and README.md.
+
+    The media are in a column `audio` or `video`, after the table's own; both, with NULLs, where a table has both.
+
+    Raises:
+        RequestError: if the table has a column of that name.
+        WorkError: for a file of 2 GiB or more, which a cell cannot hold.
+    """
+    from datasets import Audio, Features, Video
+
+    if taken := set(recordings.kinds) & set(recordings.schema.names):
+        raise RequestError(f"{recordings.table} has a column {taken.pop()} already; export it in another format")
+    features = Features.from_arrow_schema(recordings.schema.remove_metadata())
+    for kind in recordings.kinds:
+        features[kind] = Video() if kind == "video" else Audio()
+    (folder / "data").mkdir()
+    shards = {split: _Shards(folder / "data", split, features.arrow_schema, shard_bytes) for split in recordings.splits}
+    try:
+        for recording in recordings:
+            for example in recording.examples():
+                shards[example.split].add(example, recording.kind)
+    finally:
+        for shard in shards.values():
+            shard.close()
+    for shard in shards.values():
+        shard.name()
+    (folder / "README.md").write_text(card(recordings), encoding="utf-8")
+
+
+class _Shards:
+    """The Parquet files of one split, one after the other; how many there are is known at the end."""
+
+    def __init__(self, folder: Path, split: str, schema: pa.Schema, shard_bytes: int) -> None:
+        self._folder, self._split, self._schema, self._shard_bytes = folder, split, schema, shard_bytes
+        self._paths: list[Path] = []
+        self._writer = self._next()
+        self._rows: list[dict[str, Any]] = []
+        self._held = self._written = 0
+
+    def add(self, example: Example, kind: str) -> None:
+        if example.size_bytes > CELL_MAX_BYTES:
+            raise WorkError(
+                f"{example.name}: {example.size_bytes / 2**30:.1f} GiB is more than a Parquet cell holds; "
+                "export it as webdataset or lhotse"
+            )
+        if self._rows and (self._held + example.size_bytes > GROUP_BYTES or len(self._rows) == GROUP_ROWS):
+            self._flush()
+        so_far = self._written + self._held
+        if so_far and so_far + example.size_bytes > self._shard_bytes:
+            self._flush()
+            self._writer.close()
+            self._writer, self._written = self._next(), 0
+        self._rows.append({**example.row, kind: {"bytes": example.file.read(), "path": example.name}})
+        self._held += example.size_bytes
+
+    def close(self) -> None:
+        self._flush()
+        self._writer.close()
+
+    def name(self) -> None:
+        for i, path in enumerate(self._paths):
+            path.rename(path.with_name(f"{self._split}-{i:05d}-of-{len(self._paths):05d}.parquet"))
+
+    def _next(self) -> pq.ParquetWriter:
+        self._paths.append(self._folder / f"{self._split}-{len(self._paths):05d}.tmp")
+        text = [f.name for f in self._schema if f.type == pa.string()]  # dictionaries help text and slow floats
+        return pq.ParquetWriter(self._paths[-1], self._schema, use_dictionary=text)
+
+    def _flush(self) -> None:
+        if self._rows:
+            self._writer.write_table(pa.Table.from_pylist(self._rows, schema=self._schema))
+        self._rows, self._written, self._held = [], self._written + self._held, 0
+
+
+def card(recordings: Recordings) -> str:
+    """The dataset card: its configuration for `load_dataset`, where the rows are from, and their licences."""
+    licences = sorted({part["licence"] or "unknown" for part in recordings.summary})
+    lines = ["---", "configs:", "- config_name: default", "  data_files:"]
+    for split in recordings.splits:
+        lines += [f"  - split: {split}", f"    path: data/{split}-*.parquet"]
+    if licences:
+        lines += ["license:", *(f"- {name}" for name in sorted({_hub_licence(name) for name in licences}))]
+    lines += ["tags:", *(f"- {kind}" for kind in recordings.kinds), "---", "", f"# {recordings.table}", ""]
+    lines += [f"Exported by avlake: {recordings.rows} rows. `export.json` says from what, and when.", ""]
+    lines += _table(recordings, "split")
+    lines += ["## Sources and licences", "", *_table(recordings, "dataset", "licence")]
+    windows = "window_start_s" in recordings.schema.names
+    lines += ["## Use it", "", "```python", "from datasets import Audio, Video, load_dataset", ""]
+    lines += ['dataset = load_dataset("THIS FOLDER, OR ITS NAME ON THE HUB")']
+    for kind in recordings.kinds:
+        cast = f'dataset = dataset.cast_column("{kind}", {kind.title()}(decode=False))'
+        lines.append(f"{cast}  # bytes; decoding them needs torchcodec")
+    lines += ["```", ""]
+    lines.append(
+        "Each row is of a window: `audio` is that part of the recording, as WAV at its own rate; a video is whole."
+        if windows
+        else "Media are the bytes of the files as they were delivered."
+    )
+    return "\n".join([*lines, ""])
+
+
+def _table(recordings: Recordings, *names: str) -> list[str]:
+    heads = (*names, "rows", "files")
+    rows = [[str(total[n]) for n in heads] for total in recordings.totals(*names)]
+    return [f"| {' | '.join(row)} |" for row in (heads, ["---"] * len(heads), *rows)] + [""]
+
+
+def _hub_licence(name: str) -> str:
+    """An SPDX name as the Hub spells it; `other` where it has no such licence."""
+    plain = name.lower().removesuffix("-or-later").removesuffix("-only")
+    return plain if plain.startswith(("gpl-", "lgpl-", "agpl-", "cc-by-", "cc0-", "apache-", "mit")) else "other"

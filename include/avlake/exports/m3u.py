@@ -1,0 +1,37 @@
+"""Playlists, for listening: `<table>.m3u8` beside the files as they were delivered, in `media/`.
+
+One entry a row; VLC plays a window's part only (#EXTVLCOPT), other players the whole file.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from avlake.exports.recording import Recording
+from avlake.exports.recordings import Recordings
+
+TITLE = ("subject_id", "gender", "label", "value", "split", "reject_reason")  # columns worth hearing about
+
+
+def write(recordings: Recordings, folder: Path) -> None:
+    (folder / "media").mkdir()
+    name = recordings.table.partition(".")[2]
+    with (folder / f"{name}.m3u8").open("w", encoding="utf-8") as playlist:
+        playlist.write("#EXTM3U\n")
+        for recording in recordings:
+            recording.save(folder / "media" / recording.name)
+            for row in recording.rows:
+                playlist.writelines(f"{line}\n" for line in _entry(recording, row))
+
+
+def _entry(recording: Recording, row: dict[str, Any]) -> list[str]:
+    span = recording.span(row)
+    length_s = span[1] - span[0] if span else recording.facts["duration_s"]
+    title = [recording.path, *(str(row[name]) for name in TITLE if row.get(name) is not None)]
+    if span:
+        title.append(f"{span[0]:.1f}-{span[1]:.1f} s")
+    lines = [f"#EXTINF:{-1 if length_s is None else round(length_s)},{' '.join(' | '.join(title).split())}"]
+    if span:
+        lines += [f"#EXTVLCOPT:start-time={span[0]:.3f}", f"#EXTVLCOPT:stop-time={span[1]:.3f}"]
+    return [*lines, f"media/{recording.name}"]
