@@ -11,5 +11,6 @@ for uri in filter(None, (settings.uri, settings.landing)):
         store = open_store(uri)
         bucket = store.root.split("/")[0]
         if not store.fs.exists(bucket):
-            store.fs.mkdir(bucket)
+            # Not mkdir: that names the region, which S3 refuses where it is us-east-1.
+            store.fs.call_s3("create_bucket", Bucket=bucket)
             print(f"made s3://{bucket}")
