@@ -6,7 +6,7 @@ RUN apt-get update \
     && apt-get install -y --no-install-recommends curl libegl1 libgl1 libgles2 libglib2.0-0 \
     && rm -rf /var/lib/apt/lists/*
 
-# New volumes take the owner of the folders they are mounted on. Charts call /entrypoint, which only has to run a command.
+# New volumes take the owner of the folders they are mounted on. The chart calls /entrypoint with a command to run.
 RUN useradd --uid 50000 --home-dir /data/airflow --no-create-home --shell /usr/sbin/nologin avlake \
     && install -d -o avlake -g avlake /data/airflow /data/logs /data/models /data/objects /data/scratch /data/warehouse \
     && install -d /landing /opt/avlake \
