@@ -83,6 +83,21 @@ def test_content_hash_knows_rows_and_not_their_order(tmp_path: Path) -> None:
     assert hashed(table, "5") != hashed(pa.concat_tables([table, table.slice(0, 1)]), "6")
 
 
+def test_where_a_row_comes_from_is_neither_learned_nor_hashed(tmp_path: Path) -> None:
+    table = synthetic.gold(speakers=3)
+    hashes = set()
+    for seen, source in enumerate(("voxforge/2026-09-01/a.tgz", "https://example.org/a.tgz")):
+        texts = {"licence": f"licence {seen}", "source": source}
+        told = table
+        for name, text in texts.items():
+            told = told.append_column(name, pa.array([text] * table.num_rows))
+        assert read(tmp_path, told).features == read(tmp_path, table).features
+        with connect(synthetic.published(tmp_path, told, seen=f"told {seen}")) as con:
+            hashes.add(content_hash(con, TABLE))
+    with connect(synthetic.published(tmp_path, table, seen="untold")) as con:
+        assert hashes == {content_hash(con, TABLE)}
+
+
 def test_a_large_table_is_thinned_evenly_over_groups(tmp_path: Path) -> None:
     frame = read(tmp_path, synthetic.gold(speakers=6, files=5))
     fewer = frame.at_most(24)

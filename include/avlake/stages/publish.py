@@ -54,7 +54,7 @@ def deliver(lake: Lake, max_rows: int, left_out: Callable[[str], None] = lambda 
 
 
 def incoming(data: ds.FileSystemDataset, out: Excluded) -> Incoming:
-    """A table for the warehouse. Its files never change under their names, so their names are what a slice holds."""
+    """A table for the warehouse. No two files share a name and none ever changes: names say what a slice holds."""
     files: dict[str, list[ds.Fragment]] = {}
     for fragment in data.get_fragments():
         keys = ds.get_partition_keys(fragment.partition_expression)
@@ -64,7 +64,7 @@ def incoming(data: ds.FileSystemDataset, out: Excluded) -> Incoming:
     by_file = "file_id" in data.schema.names
 
     def fingerprint(part: str) -> str:
-        held = sorted(fragment.path for fragment in files[part])
+        held = sorted(fragment.path.rpartition("/")[2] for fragment in files[part])
         gone = out.mark(part or None) if by_file else ""
         return hashlib.sha256("\n".join([str(data.schema), gone, *held]).encode()).hexdigest()[:16]
 
