@@ -8,6 +8,7 @@ first of: account key, SAS token, service principal (AZURE_CLIENT_ID, _TENANT_ID
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -125,6 +126,11 @@ def _azure(parts: SplitResult, env: Mapping[str, str]) -> Cloud:
     custom = _address("AZURE_STORAGE_ENDPOINT", given.pop("AZURE_STORAGE_ENDPOINT", None))
     endpoint = custom or f"https://{account}.blob.core.windows.net"
     options = dict(given)
+    # Where azure-identity gets a managed identity's token; object_store knows only the address of virtual machines.
+    if identity := env.get("IDENTITY_ENDPOINT"):
+        options["azure_msi_endpoint"] = identity
+    elif pods := env.get("AZURE_POD_IDENTITY_AUTHORITY_HOST"):
+        options["azure_msi_endpoint"] = f"{pods.rstrip('/')}/metadata/identity/oauth2/token"
     if custom:
         options |= {"azure_storage_endpoint": custom, "azure_allow_http": str(custom.startswith("http://")).lower()}
     connect = functools.partial(_azure_filesystem(), account, endpoint, tuple(sorted(given.items())))
@@ -160,6 +166,8 @@ def _address(name: str, value: str | None) -> str | None:
 def _azure_filesystem() -> Any:
     from adlfs import AzureBlobFileSystem
 
+    logging.getLogger("azure").setLevel(logging.ERROR)  # its warnings repeat what the error says, at greater length
+
     class Blobs(AzureBlobFileSystem):
         """adlfs with a client of our own: its own cannot be told how long to wait, nor which credential to take."""
 
@@ -171,9 +179,12 @@ def _azure_filesystem() -> Any:
             from azure.storage.blob.aio import BlobServiceClient, ExponentialRetry
 
             times = self._patience.azure_tries - 1
+            credential = _credential(self.account_name, self._endpoint, self._given)
+            if hasattr(credential, "get_token"):
+                self.credential = credential  # adlfs closes it
             self.service_client = BlobServiceClient(
                 self._endpoint,
-                credential=_credential(self.account_name, self._endpoint, self._given),
+                credential=credential,
                 connection_timeout=CONNECT_S,
                 read_timeout=self._patience.read_s,
                 retry_policy=ExponentialRetry(

@@ -41,6 +41,16 @@ class Store:
         """The same, for one who would rather hear at once that nobody answers."""
         return replace(self, fs=self.connect(clouds.HASTY)) if self.connect else self
 
+    def reach(self) -> None:
+        """Make sure, within seconds, that the store answers us.
+
+        Raises:
+            AvlakeError: naming the setting, if it does not, or knows no such bucket or container.
+        """
+        if self.connect:
+            with contextlib.suppress(FileNotFoundError):
+                self.hasty().read(".avlake")  # need not exist
+
     @contextlib.contextmanager
     def explained(self) -> Iterator[None]:
         """Turn what the store's libraries raise into one clear error; see `avlake.store_errors`."""

@@ -63,6 +63,7 @@ class FolderSource:
 
     def __init__(self, uri: str, dataset: str, settings: Settings) -> None:
         self._store = open_store(uri)
+        self._store.reach()
         self.uri, self.is_local = self._store.uri, self._store.is_local
         if self.is_local and not Path(self._store.root).is_dir():
             raise RequestError(f"no folder {self.uri}; a source holds <dataset>/<YYYY-MM-DD>/ folders")
@@ -84,7 +85,8 @@ class FolderSource:
         target = folder / _local_name(entry)
         if not target.exists() or not entry.version:
             part = target.with_name(f"{target.name}.part")
-            self._store.fs.get_file(self._store.path(entry.uri.removeprefix(f"{self.uri}/")), str(part))
+            with self._store.explained():
+                self._store.fs.get_file(self._store.path(entry.uri.removeprefix(f"{self.uri}/")), str(part))
             if entry.size_bytes not in (None, part.stat().st_size):
                 raise WorkError(f"{entry.uri} changed while it was fetched; run again")
             part.replace(target)
@@ -97,9 +99,10 @@ class FolderSource:
         if is_date(root.rpartition("/")[2]):
             return {root.rpartition("/")[2]: root}
         base = f"{root}/{self._dataset}"
-        base = base if self._store.fs.isdir(base) else root
         try:
-            found = self._store.fs.ls(base, detail=True)
+            with self._store.explained():
+                base = base if self._store.fs.isdir(base) else root
+                found = self._store.fs.ls(base, detail=True)
         except FileNotFoundError:
             return {}
         folders = {p.rpartition("/")[2]: p for i in found if i["type"] == "directory" and (p := i["name"].rstrip("/"))}
@@ -114,7 +117,9 @@ class FolderSource:
                     yield Entry(path.relative_to(folder).as_posix(), str(path), version, stat.st_size)
 
     def _find(self, folder: str) -> Iterator[Entry]:
-        for path, info in self._store.fs.find(folder, detail=True).items():
+        with self._store.explained():
+            listed = self._store.fs.find(folder, detail=True)
+        for path, info in listed.items():
             if info["type"] == "file" and not path.endswith("/"):  # some tools write `folder/` objects
                 tag = info.get("ETag") or info.get("etag") or ""
                 changed = info.get("LastModified") or info.get("last_modified") or ""
