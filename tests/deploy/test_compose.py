@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -206,7 +207,7 @@ def test_celery_takes_its_settings(variables: dict[str, str]) -> None:
         **os.environ,
         **{name: value for name, value in worker.items() if name.startswith("AIRFLOW__CELERY")},
     }
-    done = subprocess.run(["python", "-c", code], env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     config = json.loads(done.stdout.splitlines()[-1])
     # Celery would offer a task that runs longer than this to a second worker; Airflow's own limit is below it.
     assert int(config["broker_transport_options"]["visibility_timeout"]) == 21600
