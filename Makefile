@@ -6,7 +6,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup run stop clean secrets test check lint e2e storage bench lock
+.PHONY: help setup run stop clean secrets test check lint e2e storage distributed bench lock
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -26,7 +26,7 @@ export MKL_NUM_THREADS ?= 1
 
 help: ## list these targets
 	@sed -n '3,5s/^# *//p' Makefile
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 setup: $(STAMP) ## make .venv and install the pinned requirements
 
@@ -61,6 +61,9 @@ test: $(STAMP) ## the tests that need no server
 
 e2e: $(STAMP) ## a real Airflow, killed in the middle and started again
 	$(BIN)/python -m pytest -m e2e $(PYTEST_ARGS)
+
+distributed: $(STAMP) ## docker-compose.yaml run natively; its parts are killed one by one
+	$(BIN)/python -m pytest -m distributed $(PYTEST_ARGS)
 
 storage: $(STAMP) $(AZURITE) ## the lake on real stores: a folder, S3, Azure
 	$(BIN)/python -m pytest -m storage $(PYTEST_ARGS)
