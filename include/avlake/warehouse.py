@@ -68,7 +68,7 @@ def select(settings: Settings, query: str) -> tuple[list[str], list[tuple[Any, .
     if kinds != [duckdb.StatementType.SELECT]:
         found = ", ".join(kind.name for kind in kinds) or "nothing"
         raise RequestError(f"sql: the warehouse is read by one SELECT at a time, and this is {found}")
-    with _confined(settings) as con:
+    with confined(settings) as con:
         try:
             answer = con.execute(query)
             return [column[0] for column in answer.description or []], answer.fetchall()
@@ -186,12 +186,14 @@ def _motherduck(target: str) -> duckdb.DuckDBPyConnection:
 
 
 @contextmanager
-def _confined(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection whose queries read neither files nor other databases."""
+def confined(settings: Settings, **options: str) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection whose queries read neither files nor other databases; a local one with these options of DuckDB."""
     if is_motherduck(settings):
         with _motherduck(f"md:{_database(settings)}?attach_mode=single&saas_mode=true") as con:
             yield con
     else:
         with connect(settings) as con:
+            for name, value in options.items():
+                con.execute(f"SET {name} = ?", [value])
             con.execute("SET enable_external_access = false; SET lock_configuration = true")
             yield con

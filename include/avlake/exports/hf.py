@@ -86,8 +86,14 @@ class _Shards:
 
     def _next(self) -> pq.ParquetWriter:
         self._paths.append(self._folder / f"{self._split}-{len(self._paths):05d}.tmp")
-        text = [f.name for f in self._schema if f.type == pa.string()]  # dictionaries help text and slow floats
-        return pq.ParquetWriter(self._paths[-1], self._schema, use_dictionary=text)
+        own = [f.name for f in self._schema if not pa.types.is_nested(f.type)]
+        return pq.ParquetWriter(
+            self._paths[-1],
+            self._schema,
+            use_dictionary=[name for name in own if self._schema.field(name).type == pa.string()],  # it slows floats
+            compression=dict.fromkeys(own, "zstd"),
+            write_statistics=own,  # least and greatest of the media would cost six times their size in memory
+        )
 
     def _flush(self) -> None:
         if self._rows:

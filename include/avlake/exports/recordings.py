@@ -23,6 +23,7 @@ from avlake.exports.rows import Selection
 from avlake.lake import Lake
 
 MEDIA = "avlake media"  # a column beside the table's own
+KIND = f"split_part(\"{MEDIA}\".media_type, '/', 1)"
 ORDER = ("train", "validation", "test")
 
 
@@ -46,13 +47,12 @@ class Recordings:
                 "export it as parquet, csv or jsonl"
             )
         self._joined = _joined(selection)
-        ours = "media_type IN ('audio', 'video')".replace("media_type", f"split_part(\"{MEDIA}\".media_type, '/', 1)")
-        self._ours = f'{ours} AND "{MEDIA}".duration_s IS NOT NULL' if measured else ours
+        self._ours = f"{KIND} IN ('audio', 'video')" + (f' AND "{MEDIA}".duration_s IS NOT NULL' if measured else "")
         self._refuse_unknown()
         split = "split" if "split" in self.schema.names else f"'{NO_SPLIT}'"
         self.summary = selection.rows(
             f"""SELECT "{MEDIA}".dataset AS dataset, "{MEDIA}".drop_date AS drop_date, "{MEDIA}".licence AS licence,
-                split_part("{MEDIA}".media_type, '/', 1) AS kind, {split} AS split,
+                {KIND} AS kind, {split} AS split,
                 count(*) AS rows, count(DISTINCT file_id) AS files
             FROM {self._joined} WHERE {self._ours} GROUP BY ALL ORDER BY ALL"""
         )

@@ -89,10 +89,7 @@ def select(settings: Settings, table: str, where: str | None, *, scratch: Path) 
     Raises:
         RequestError: for an unknown table, or a condition that is not one expression on the table's columns.
     """
-    with warehouse.connect(settings) as con:
-        con.execute(f"SET memory_limit = '{MEMORY}'")
-        con.execute(f"SET temp_directory = '{str(scratch / 'sort').replace(chr(39), chr(39) * 2)}'")
-        con.execute("SET enable_external_access = false; SET lock_configuration = true")
+    with warehouse.confined(settings, memory_limit=MEMORY, temp_directory=str(scratch / "sort")) as con:
         yield Selection(con, table, where)
 
 

@@ -37,44 +37,44 @@ def place(to: str, form: str, *, folder: bool) -> Iterator[Place]:
         RequestError: if `to` is taken by something else, or its folder does not exist.
     """
     remote = "://" in to and not to.startswith("file://")
-    final = Path(to.removeprefix("file://")).expanduser()
-    if not remote and not final.absolute().parent.is_dir():
+    final = Path(to.removeprefix("file://")).expanduser().absolute()
+    if not remote and not final.parent.is_dir():
         raise RequestError(f"there is no folder {final.parent}; create it first")
-    _check(to, final, form, folder=folder, remote=remote)
-    with tempfile.TemporaryDirectory(
-        prefix=".avlake-export-", dir=None if remote else final.absolute().parent
-    ) as aside:
-        scratch = Path(aside) / "scratch"
-        scratch.mkdir()
-        path = Path(aside) / "export"
+    name = "" if folder else final.name
+    store = open_store(to.removesuffix(name)) if remote else None
+    _check(to, store or final, form, folder=folder)
+    # On the same disk where it can be, so that a rename puts it in its place.
+    with tempfile.TemporaryDirectory(prefix=".avlake-export-", dir=None if remote else final.parent) as aside:
+        built = Place(Path(aside) / "export", Path(aside) / "scratch")
+        built.scratch.mkdir()
         if folder:
-            path.mkdir()
-        yield Place(path, scratch)
-        _check(to, final, form, folder=folder, remote=remote)
-        if remote and folder:
-            _upload(path, open_store(to))
-        elif remote:
-            above, _, name = to.rpartition("/")
-            open_store(above).upload(path, name)
+            built.path.mkdir()
+        yield built
+        _check(to, store or final, form, folder=folder)
+        if store and folder:
+            _upload(built.path, store)
+        elif store:
+            store.upload(built.path, name)
         elif folder:
-            _swap(path, final.absolute())
+            _swap(built.path, final)
         else:
-            path.replace(final)
+            built.path.replace(final)
 
 
-def _check(to: str, final: Path, form: str, *, folder: bool, remote: bool) -> None:
-    taken = f"{to} is there and is no {form} export of avlake; name another --to, or remove it"
-    if remote:
-        if folder and (store := open_store(to)).list() and not _is_export(store, form):
-            raise RequestError(taken)
-    elif not folder:
-        if final.is_dir():
+def _check(to: str, final: Store | Path, form: str, *, folder: bool) -> None:
+    """Refuse what is there and must not be replaced."""
+    if not folder:
+        if isinstance(final, Path) and final.is_dir():
             raise RequestError(f"{to} is a folder; {form} is written to a file: name it")
+        return
+    if isinstance(final, Store):
+        taken = bool(final.list()) and not _is_export(final, form)
     elif final.is_dir():
-        if any(final.iterdir()) and not _is_export(open_store(str(final)), form):
-            raise RequestError(taken)
-    elif final.exists() or final.is_symlink():
-        raise RequestError(taken)
+        taken = any(final.iterdir()) and not _is_export(open_store(str(final)), form)
+    else:
+        taken = final.exists() or final.is_symlink()
+    if taken:
+        raise RequestError(f"{to} is there and is no {form} export of avlake; name another --to, or remove it")
 
 
 def _is_export(store: Store, form: str) -> bool:
