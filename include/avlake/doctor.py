@@ -1,22 +1,40 @@
-"""`avlake doctor`: is everything here that avlake needs, and if not, which command mends it?"""
+"""`avlake doctor`: is everything here that avlake needs, and if not, which command mends it?
+
+Every check runs whatever the others find, none takes longer than CHECK_S, and none leaves a file behind.
+"""
 
 from __future__ import annotations
 
+import json
+import os
 import platform
 import shutil
 import subprocess
 import sys
-import uuid
-from collections.abc import Callable, Iterator
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
-from avlake import warehouse
-from avlake.errors import AvlakeError
-from avlake.lake import Lake
+from avlake import probe, warehouse
+from avlake.errors import AvlakeError, RequestError
 from avlake.models import MODEL_FILES, is_whole
+from avlake.orchestration.client import Airflow
+from avlake.orchestration.server import CONNECTION, Server
+from avlake.pipelines import PIPELINES
 from avlake.settings import Settings
+from avlake.storage import open_store
 
+SERVER = "airflow server"
+MENDS = {
+    "lake": "set AVLAKE_URI and its store's credentials",
+    "landing": "set AVLAKE_LANDING to the folder or bucket that holds <dataset>/<YYYY-MM-DD>/",
+    "warehouse": "`avlake run PIPELINE` publishes a new one; for md: set motherduck_token",
+    SERVER: "start it (`make run`), or correct AIRFLOW_CONN_AVLAKE_AIRFLOW",
+}
+CHECK_S = 60  # the longest that one check may take
 COLUMNS = ("check", "state", "found", "mend")
 LIBRARIES = ("av", "soxr", "scipy", "sklearn", "skops", "deltalake", "duckdb", "airflow", "cv2", "mediapipe", "torch")
 SYSTEM_LIBRARIES = "apt-get install -y libgl1 libegl1 libgles2 libglib2.0-0"
@@ -43,8 +61,28 @@ class Check:
 
 
 def examine(settings: Settings) -> list[Check]:
-    """Run every check; none of them raises, and none changes anything that stays."""
-    return [*_machine(settings), *_libraries(), *_services(settings), *_models(settings)]
+    """Run every check; none of them raises."""
+    services = _side_by_side(
+        {
+            "lake": lambda: _lake(settings),
+            "landing": lambda: _landing(settings),
+            "warehouse": lambda: _warehouse(settings),
+            SERVER: _airflow,
+        }
+    )
+    return [*_machine(settings), *_libraries(), *services, *_models(settings)]
+
+
+def text(checks: Sequence[Check]) -> str:
+    """For people: a line for each check, and below each problem what mends it."""
+    wide = max(len(check.what) for check in checks)
+    lines = []
+    for check in checks:
+        lines.append(f"{'ok' if check.ok else 'PROBLEM':7}  {check.what.ljust(wide)}  {check.found}")
+        if check.mend:
+            lines.append(f"{'':7}  {'':{wide}}  → {check.mend}")
+    problems = sum(not check.ok for check in checks)
+    return "\n".join([*lines, "", f"{problems} of {len(checks)} checks found a problem" if problems else "all is well"])
 
 
 def _machine(settings: Settings) -> Iterator[Check]:
@@ -61,7 +99,8 @@ def _machine(settings: Settings) -> Iterator[Check]:
 
 def _libraries() -> Iterator[Check]:
     """Import each library in a process of its own: an import may print, or end the process."""
-    done = subprocess.run([sys.executable, "-c", IMPORT_EACH, *LIBRARIES], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", IMPORT_EACH, *LIBRARIES]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     found = dict(line.split(" ", 2)[1:] for line in done.stdout.splitlines() if line.startswith("avlake-doctor "))
     for name in LIBRARIES:
         state, _, what = found.get(name, "missing the import ended the process").partition(" ")
@@ -72,38 +111,90 @@ def _libraries() -> Iterator[Check]:
             yield Check(name, False, what, SYSTEM_LIBRARIES if ".so" in what else "pip install -r requirements.txt")
 
 
-def _services(settings: Settings) -> Iterator[Check]:
-    yield _attempt(
-        "lake", settings.uri, lambda: _write_and_read(settings), "set AVLAKE_URI and its store's credentials"
+def _lake(settings: Settings) -> Iterator[Check]:
+    store = open_store(settings.uri).hasty()
+    store.reach()
+    probe.race(store)  # afresh: what is remembered in the store may be older than its last upgrade
+    where = f"{store.uri} at {store.endpoint}" if store.endpoint else store.uri
+    yield Check(
+        "lake", True, f"{where}: can be written; of {probe.WRITERS} racing writers one won, {probe.ROUNDS} times"
     )
-    published = warehouse.is_motherduck(settings) or Path(settings.warehouse).exists()
-    if published:
-        yield _attempt(
-            "warehouse",
-            settings.warehouse,
-            lambda: warehouse.connect(settings).close(),
-            "`avlake run PIPELINE` publishes a new one; for md: set motherduck_token",
+
+
+def _landing(settings: Settings) -> Iterator[Check]:
+    if not settings.landing:
+        yield Check("landing", True, "AVLAKE_LANDING is not set; a run then needs --source, and no drop is discovered")
+        return
+    drops = {p.dataset.name: p.dataset.open_source(settings.landing, settings).drops() for p in PIPELINES.values()}
+    held = ", ".join(f"{len(dates)} drops of {name}" for name, dates in drops.items())
+    yield Check("landing", True, f"{settings.landing}: {held}")
+
+
+def _warehouse(settings: Settings) -> Iterator[Check]:
+    if not warehouse.is_motherduck(settings) and not Path(settings.warehouse).exists():
+        yield Check("warehouse", True, f"{settings.warehouse}: nothing published yet")
+        return
+    with warehouse.connect(settings) as con:
+        held = len(warehouse.tables(con))
+    yield Check("warehouse", True, f"{settings.warehouse}: {held} tables")
+
+
+def _airflow() -> Iterator[Check]:
+    """The one that the connection names, else this checkout's own."""
+    airflow = _remote() if (given := os.environ.get(f"AIRFLOW_CONN_{CONNECTION.upper()}")) else _local()
+    if airflow is None:
+        yield Check(SERVER, True, "not running; `make run` starts it")
+        return
+    whose = f"AIRFLOW_CONN_{CONNECTION.upper()}" if given else "`make run`"
+    parts = {name: (state or {}).get("status") for name, state in airflow.health().items()}
+    unwell = [name for name, status in parts.items() if status not in ("healthy", None)]
+    found = f"{airflow.url}: {', '.join(name for name, status in parts.items() if status == 'healthy')} healthy"
+    if unwell:
+        mend = "start them again and read their logs; they beat every few seconds when well"
+        yield Check(SERVER, False, f"{airflow.url}: {', '.join(unwell)} not healthy", mend)
+    else:
+        yield Check(SERVER, True, found)
+    broken = airflow.import_errors()
+    missing = [name for name in PIPELINES if not airflow.has_dag(name)]
+    if broken:
+        yield Check("airflow dags", False, " | ".join(broken), "correct the file; Airflow reads it again by itself")
+    elif missing:
+        yield Check(
+            "airflow dags", False, f"no Dag {', '.join(missing)}", f"point its dags_folder at this dags/ ({whose})"
         )
     else:
-        yield Check("warehouse", True, f"{settings.warehouse}: nothing published yet")
-    yield _airflow()
+        yield Check("airflow dags", True, f"{len(PIPELINES)} pipelines, no import errors")
+    from avlake.orchestration.assets import POOL  # loads Airflow, so only where there is one
+
+    slots = airflow.pool_slots(POOL)
+    more = None if slots == 1 else f"airflow pools set {POOL} 1 'one at a time: whatever publishes'"
+    yield Check("airflow pool", slots == 1, f"{POOL}: {'missing' if slots is None else f'{slots} slots'}", more)
 
 
-def _write_and_read(settings: Settings) -> None:
-    store, name = Lake.open(settings).store, f"_work/doctor-{uuid.uuid4().hex}"
+def _local() -> Airflow | None:
+    server = Server()
+    return server.client() if server.session else None
+
+
+def _remote() -> Airflow:
+    """The Airflow of the connection in the environment: JSON, or a URI `http://user:password@host:port`.
+
+    Raises:
+        RequestError: when it is neither.
+    """
+    name = f"AIRFLOW_CONN_{CONNECTION.upper()}"
+    given = os.environ[name]
     try:
-        store.write(name, b"avlake")
-        if store.read(name) != b"avlake":
-            raise OSError("what was written is not what is read")
-    finally:
-        store.delete(name)
-
-
-def _airflow() -> Check:
-    from avlake.orchestration.server import running_address
-
-    address = running_address()
-    return Check("airflow server", True, f"running at {address}" if address else "not running; `make run` starts it")
+        if not given.lstrip().startswith("{"):
+            parts = urlsplit(given)
+            address = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
+            return Airflow(address, unquote(parts.username or ""), unquote(parts.password or ""))
+        fields = json.loads(given)
+        host, port = str(fields["host"]), fields.get("port")
+        address = host if "://" in host else f"http://{host}"
+        return Airflow(f"{address}:{port}" if port else address, fields.get("login", ""), fields.get("password", ""))
+    except (ValueError, KeyError, TypeError):
+        raise RequestError(f"{name} is no connection; write it as http://user:password@host:port") from None
 
 
 def _models(settings: Settings) -> Iterator[Check]:
@@ -116,11 +207,32 @@ def _models(settings: Settings) -> Iterator[Check]:
             yield Check(model.name, False, state, "avlake models pull, or set AVLAKE_MODELS")
 
 
-def _attempt(what: str, where: str, action: Callable[[], None], mend: str) -> Check:
-    try:
-        action()
-    except (AvlakeError, OSError, ValueError, RuntimeError) as error:
-        return Check(
-            what, False, f"{where}: {str(error).splitlines()[0] if str(error) else type(error).__name__}", mend
-        )
-    return Check(what, True, where)
+def _side_by_side(checks: dict[str, Callable[[], Iterable[Check]]]) -> Iterator[Check]:
+    """Each in a thread of its own, which is left behind when it takes too long."""
+    found: dict[str, list[Check]] = {name: [] for name in checks}
+
+    def run(name: str) -> None:
+        try:
+            found[name].extend(checks[name]())
+        except Exception as error:  # a check that fails in an unforeseen way is a finding, too
+            found[name].append(_failed(name, error))
+
+    threads = {name: threading.Thread(target=run, args=(name,), daemon=True) for name in checks}
+    for thread in threads.values():
+        thread.start()
+    deadline = time.monotonic() + CHECK_S
+    for name, thread in threads.items():
+        thread.join(max(deadline - time.monotonic(), 0))
+        yield from tuple(found[name])
+        if thread.is_alive():
+            yield Check(
+                name, False, f"no answer within {CHECK_S} s", "see that its address is right and the network open"
+            )
+
+
+def _failed(what: str, error: Exception) -> Check:
+    """An error says what was wrong, and after a semicolon the next step; only ours are sure to hold no secret."""
+    if not isinstance(error, AvlakeError):
+        return Check(what, False, f"an unforeseen {type(error).__name__}", f"run the command that uses the {what}")
+    wrong, _, step = " ".join(str(error).split()).partition("; ")
+    return Check(what, False, wrong, step or MENDS[what])

@@ -25,7 +25,11 @@ def maintain() -> None:
 def doctor_(format_: Format = "table") -> None:
     """Check this machine, the settings, the store and the services; says how to mend what is wrong."""
     checks = doctor.examine(load_settings())
-    output.show(doctor.COLUMNS, [(c.what, "ok" if c.ok else "PROBLEM", c.found, c.mend) for c in checks], format_)
+    if format_ == "table":
+        print(doctor.text(checks))
+    else:
+        rows = [(c.what, "ok" if c.ok else "PROBLEM", c.found, c.mend) for c in checks]
+        output.show(doctor.COLUMNS, rows, format_)
     if not all(check.ok for check in checks):
         raise typer.Exit(1)
 

@@ -28,10 +28,27 @@ class Airflow:
     def healthy(self) -> bool:
         """Do the scheduler and the Dag processor beat?"""
         try:
-            state = self._http.get("/api/v2/monitor/health", timeout=5.0).json()
-        except (httpx.HTTPError, ValueError):
+            state = self.health()
+        except WorkError:
             return False
         return all((state.get(part) or {}).get("status") == "healthy" for part in ("scheduler", "dag_processor"))
+
+    def health(self) -> dict[str, dict[str, Any]]:
+        """By part (metadatabase, scheduler, dag_processor, triggerer): its status, and when it last beat.
+
+        Raises:
+            WorkError: when nobody answers at this address, or not as Airflow does.
+        """
+        try:
+            return dict(self._http.get("/api/v2/monitor/health", timeout=5.0).raise_for_status().json())
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise WorkError(f"Airflow at {self.url} does not answer ({reason})") from None
+
+    def pool_slots(self, name: str) -> int | None:
+        """How many slots a pool has; None if there is no such pool."""
+        found = self._request("GET", f"/pools/{name}", missing_ok=True)
+        return int(found["slots"]) if found else None
 
     def has_dag(self, dag_id: str) -> bool:
         return self._request("GET", f"/dags/{dag_id}", missing_ok=True) is not None
