@@ -15,13 +15,13 @@ import psutil
 import pyarrow as pa
 import pytest
 from stack import WORKERS, until
+from world import PIPELINE, World
 
 from avlake.extractors import base
 from avlake.lake import Lake
 from avlake.runner import run
 from avlake.settings import Settings
 from avlake.tables import EXTRACTIONS
-from conftest import PIPELINE, World
 
 pytestmark = [pytest.mark.distributed, pytest.mark.timeout(600)]
 
