@@ -1,74 +1,87 @@
-"""What a drop's new commit takes over: rows that stay, rows copied from identical bytes, labels, unreadable archives.
+"""What is missing of a drop, and what its new commit takes over: rows that stay, rows of identical bytes, labels.
 
-A commit replaces all rows of its drop, so everything that is not measured anew has to be carried into it.
+A commit replaces all rows of its drop, so everything that is not measured anew has to be carried into it. All of it is
+SQL over these relations, in bounded memory whatever the drop's size:
+
+    files       the drop's rows of bronze.files             prior    its rows of ops.extractions
+    media       its recordings                              done     ops.extractions of every drop
+    identities  extractor, params_hash: what is wanted      missing  file_id, extractor: what is not measured yet
+    copies      rows of `done` that a `target` takes over   kept     file_id, extractor, status: what of `prior` stays
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from avlake.datasets.base import Label
+from avlake.datasets.base import Dataset
 from avlake.errors import Quarantined
 from avlake.extractors import base
 from avlake.lake import Lake
+from avlake.stages import bounded
+from avlake.stages.labels import labels
 from avlake.stages.work import Output
-from avlake.tables import EXTRACTIONS, LABELS, Table
+from avlake.tables import BRONZE_FILES, EXTRACTIONS, LABELS, Table
 
 REPLACING = "replacing"  # a params_hash that nothing has
-Row = dict[str, Any]
-Work = dict[tuple[str, str], Row]  # (file_id, extractor) → row of ops.extractions
+
+MISSING = """
+CREATE TABLE missing AS
+WITH there AS (
+    SELECT file_id, extractor FROM prior
+    JOIN identities USING (extractor, params_hash) JOIN media USING (file_id, sha256)
+)
+SELECT file_id, extractor
+FROM (SELECT file_id, extractor FROM media, identities WHERE extractor != 'open')
+ANTI JOIN there USING (file_id, extractor)
+ANTI JOIN (FROM there WHERE extractor = 'open') AS unreadable USING (file_id)
+"""
+# A failure to open stands for all extractors, but another path's bytes may have been measured all the same.
+COPIES = """
+CREATE TABLE copies AS
+WITH wanted AS (
+    SELECT file_id AS target, sha256, extractor, params_hash
+    FROM missing JOIN media USING (file_id) JOIN identities USING (extractor)
+    UNION ALL
+    SELECT file_id, sha256, extractor, params_hash
+    FROM media SEMI JOIN missing USING (file_id), identities WHERE extractor = 'open'
+)
+SELECT target, done.* FROM done JOIN wanted USING (sha256, extractor, params_hash)
+QUALIFY row_number() OVER (PARTITION BY target, extractor ORDER BY status, dataset, drop_date, file_id) = 1;
+
+DELETE FROM copies
+WHERE extractor = 'open' AND target IN (SELECT target FROM copies WHERE extractor != 'open')
+"""
+NOT_COPIED = """
+DELETE FROM missing
+WHERE file_id IN (SELECT target FROM copies WHERE extractor = 'open')
+    OR (file_id, extractor) IN (SELECT (target, extractor) FROM copies)
+"""
+LIMITED = """
+DELETE FROM missing
+WHERE file_id NOT IN (SELECT file_id FROM media SEMI JOIN missing USING (file_id) ORDER BY path LIMIT ?)
+"""
+KEPT = """
+CREATE TABLE kept AS
+WITH anew AS (SELECT file_id, extractor FROM missing UNION ALL SELECT target, extractor FROM copies)
+SELECT file_id, extractor, status
+FROM prior SEMI JOIN files USING (file_id, sha256) ANTI JOIN anew USING (file_id, extractor)
+WHERE NOT (extractor = 'open' AND file_id IN (SELECT file_id FROM anew))
+    AND (extractor != 'ingest' OR file_id IN (SELECT unnest(?::VARCHAR[])))
+"""
 
 
-def prior_work(lake: Lake, dataset: str, drop: str) -> Work:
-    """What ops.extractions says of this drop."""
-    return {(r["file_id"], r["extractor"]): r for r in lake.rows(EXTRACTIONS, dataset, drop).to_pylist()}
+@dataclass(frozen=True)
+class Counts:
+    """Files of a drop."""
 
-
-def missing(prior: Work, file: Row, hashes: Mapping[str, str]) -> set[str]:
-    """The extractors whose measurement of this file, as it is now, is not there."""
-
-    def there(name: str) -> bool:
-        row = prior.get((file["file_id"], name))
-        return row is not None and (row["sha256"], row["params_hash"]) == (file["sha256"], hashes[name])
-
-    return set() if there("open") else {name for name in hashes if name != "open" and not there(name)}
-
-
-def find_copies(
-    lake: Lake, files: Iterable[Row], missing: Mapping[str, set[str]], hashes: Mapping[str, str]
-) -> dict[str, dict[str, Row]]:
-    """Measurements of identical bytes under another path or in another drop: file_id → extractor → its ops row."""
-    done = lake.scan(EXTRACTIONS.name)
-    wanted = pa.table(
-        {"file_id": [f["file_id"] for f in files], "sha256": [f["sha256"] for f in files]},
-        schema=pa.schema([("file_id", pa.string()), ("sha256", pa.string())]),
-    )
-    if done is None or not wanted.num_rows:
-        return {}
-    identities = pa.table({"extractor": list(hashes), "params_hash": list(hashes.values())})
-    with duckdb.connect(":memory:") as con:
-        for name, data in {"done": done, "wanted": wanted, "identities": identities}.items():
-            con.register(name, data)
-        rows = con.sql(
-            "SELECT wanted.file_id AS target, done.* FROM done JOIN identities USING (extractor, params_hash) "
-            "JOIN wanted USING (sha256) ORDER BY done.status, done.dataset, done.drop_date, done.file_id"
-        ).to_arrow_table()
-    found: dict[str, dict[str, Row]] = defaultdict(dict)
-    for row in rows.to_pylist():
-        target = row.pop("target")
-        if row["extractor"] == "open":
-            if not found[target]:  # another path's bytes may have been measured all the same
-                found[target] = {"open": row}
-        elif row["extractor"] in missing[target] and "open" not in found[target]:
-            found[target].setdefault(row["extractor"], row)
-    return dict(found)
+    to_measure: int
+    reused: int  # their bytes were measured under another path or drop
+    unchanged: int  # measured already
+    remaining: int  # left for later by the limit
 
 
 @dataclass(frozen=True)
@@ -80,17 +93,48 @@ class Takeover:
     changed: set[str]
 
 
-def carry(
+def find_work(
+    con: duckdb.DuckDBPyConnection,
     lake: Lake,
-    dataset: str,
+    dataset: Dataset,
     drop: str,
     *,
-    files: list[Row],
-    prior: Work,
-    measured: Mapping[str, Iterable[str]],
-    copies: Mapping[str, Mapping[str, Row]],
+    hashes: Mapping[str, str],
+    limit: int | None = None,
+) -> Counts:
+    """Make all relations but `kept`; `missing` is then what is to be measured now."""
+    place = [(dataset.name, drop)]
+    bounded.show(con, "files", lake, BRONZE_FILES, place)
+    bounded.show(con, "prior", lake, EXTRACTIONS, place)
+    bounded.show(con, "done", lake, EXTRACTIONS, None)
+    bounded.predicate(con, "is_media", dataset.is_media)
+    con.execute("CREATE TABLE media AS SELECT file_id, path, sha256, uri FROM files WHERE is_media(path)")
+    wanted = [list(hashes), list(hashes.values())]
+    con.execute(
+        "CREATE TABLE identities AS SELECT unnest(?::VARCHAR[]) AS extractor, unnest(?::VARCHAR[]) AS params_hash",
+        wanted,
+    )
+    con.execute(MISSING)
+    con.execute(COPIES)
+    media = bounded.value(con, "SELECT count(*) FROM media")
+    new = bounded.value(con, "SELECT count(DISTINCT file_id) FROM missing")
+    con.execute(NOT_COPIED)
+    to_measure = bounded.value(con, "SELECT count(DISTINCT file_id) FROM missing")
+    remaining = 0
+    if limit is not None and limit < to_measure:
+        con.execute(LIMITED, [limit])
+        remaining = to_measure - limit
+    reused = bounded.value(con, "SELECT count(DISTINCT target) FROM copies")
+    return Counts(to_measure - remaining, reused, media - new, remaining)
+
+
+def carry(
+    con: duckdb.DuckDBPyConnection,
+    lake: Lake,
+    dataset: Dataset,
+    drop: str,
+    *,
     failures: Mapping[str, Quarantined],
-    labels: Iterable[Label],
     run_id: str,
 ) -> Takeover:
     """Write what the commit takes over.
@@ -99,80 +143,74 @@ def carry(
     is killed between its silver tables leaves no ops row that vouches for silver of another version, and one that
     comes too late finds out before it has touched silver.
     """
-    by_id = {f["file_id"]: f for f in files}
-    anew = {(i, name) for i, names in measured.items() for name in (*names, "open")}
-    anew |= {(i, name) for i, found in copies.items() for name in (*found, "open")}
-    kept = {
-        key: row
-        for key, row in prior.items()
-        if key not in anew and row["sha256"] == by_id.get(key[0], {}).get("sha256") and _holds(key, failures)
-    }
-    copied = [
-        row | {"dataset": dataset, "drop_date": drop, "file_id": i, "path": by_id[i]["path"], "run_id": run_id}
-        for i, found in copies.items()
-        for row in found.values()
-    ]
-    broken = [_failed(by_id[i], "ingest", error, run_id) for i, error in failures.items() if (i, "ingest") not in kept]
-    dropped = {name for (_, name) in prior.keys() - kept.keys()}
-    touched = dropped | {name for names in measured.values() for name in names} | {row["extractor"] for row in copied}
+    con.execute(KEPT, [list(failures)])
+    replaced = "FROM prior ANTI JOIN kept USING (file_id, extractor)"
+    touched = _names(con, f"SELECT extractor {replaced} UNION FROM (SELECT extractor FROM missing)")
+    touched |= _names(con, "SELECT extractor FROM copies")
+    known = _names(con, "SELECT file_id FROM kept WHERE extractor = 'ingest'")
+    broken = _failed(con, {i: error for i, error in failures.items() if i not in known})
 
     output, claim, changed = Output(), Output(), set()
+
+    def write(to: Output, table: Table, batches: Iterable[pa.Table]) -> None:
+        to.add(table, lake.write_fragment(table, dataset.name, drop, batches))
+
     for name in sorted(touched - {"open", "ingest"}):
         table = base.load(name).table
-        stays = {i for (i, extractor), row in kept.items() if extractor == name and row["status"] == "ok"}
-        rows = lake.rows(table, dataset, drop)
-        parts = [rows.filter(pc.is_in(rows["file_id"], pa.array(stays, pa.string())))]
-        parts += _copied_rows(lake, table, copies, name, dataset, drop)
-        output.add(table, lake.write_fragment(table, dataset, drop, parts))
+        write(output, table, _silver(con, lake, table, name, (dataset.name, drop)))
         changed.add(table.name)
-    replaced = [row | {"params_hash": REPLACING} for key, row in prior.items() if key not in kept]
-    if replaced:
-        marked = pa.Table.from_pylist([*kept.values(), *replaced], schema=EXTRACTIONS.schema)
-        claim.add(EXTRACTIONS, lake.write_fragment(EXTRACTIONS, dataset, drop, [marked]))
-    if touched or broken:
-        ops = pa.Table.from_pylist([*kept.values(), *copied, *broken], schema=EXTRACTIONS.schema)
-        output.add(EXTRACTIONS, lake.write_fragment(EXTRACTIONS, dataset, drop, [ops]))
+    if bounded.value(con, f"SELECT count(*) {replaced}"):
+        marked = f"""SELECT prior.* REPLACE (if(kept.file_id IS NULL, '{REPLACING}', params_hash) AS params_hash)
+            FROM prior LEFT JOIN kept USING (file_id, extractor)"""
+        write(claim, EXTRACTIONS, bounded.batches(con, marked))
+    if touched or broken.num_rows:
+        write(output, EXTRACTIONS, _ops(con, broken, run_id))
         changed.add(EXTRACTIONS.name)
-    found = pa.Table.from_pylist(
-        [vars(label) | {"dataset": dataset, "drop_date": drop} for label in labels], schema=LABELS.schema
-    )
-    output.add(LABELS, lake.write_fragment(LABELS, dataset, drop, [found]))
+    write(output, LABELS, labels(con, lake, dataset, drop))
     return Takeover(output, claim, changed | {LABELS.name})
 
 
-def _holds(key: tuple[str, str], failures: Mapping[str, Quarantined]) -> bool:
-    return key[1] != "ingest" or key[0] in failures
+def _names(con: duckdb.DuckDBPyConnection, query: str) -> set[str]:
+    return {name for (name,) in con.execute(f"SELECT DISTINCT * FROM ({query})").fetchall()}
 
 
-def _failed(file: Row, stage: str, error: Quarantined, run_id: str) -> Row:
-    same = {name: file[name] for name in ("dataset", "drop_date", "file_id", "path", "sha256")}
-    return same | {
-        "extractor": stage,
-        "params_hash": "",
-        "status": "quarantined",
-        "error_class": error.error_class,
-        "error": str(error),
-        "seconds": 0.0,
-        "run_id": run_id,
-    }
+def _silver(
+    con: duckdb.DuckDBPyConnection, lake: Lake, table: Table, extractor: str, drop: tuple[str, str]
+) -> Iterator[pa.Table]:
+    """The drop's rows that stay, and those of identical bytes under this drop's own file ids."""
+    bounded.show(con, "silver", lake, table, [drop])
+    stays = f"(FROM kept WHERE extractor = '{extractor}' AND status = 'ok') AS stays"
+    yield from bounded.batches(con, f"SELECT silver.* FROM silver SEMI JOIN {stays} USING (file_id)")
+    copied = f"(FROM copies WHERE extractor = '{extractor}' AND status = 'ok') AS copied"
+    if sources := con.execute(f"SELECT DISTINCT dataset, drop_date FROM {copied}").fetchall():
+        bounded.show(con, "silver", lake, table, sources)
+        same = f"silver JOIN {copied} USING (dataset, drop_date, file_id)"
+        yield from bounded.batches(con, f"SELECT silver.* REPLACE (target AS file_id) FROM {same}")
 
 
-def _copied_rows(
-    lake: Lake, table: Table, copies: Mapping[str, Mapping[str, Row]], name: str, dataset: str, drop: str
-) -> Iterable[pa.Table]:
-    """Silver rows of identical bytes, under this drop's own file ids."""
-    sources: dict[tuple[str, str], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    for target, found in copies.items():
-        if (row := found.get(name)) and row["status"] == "ok":
-            sources[row["dataset"], row["drop_date"]][row["file_id"]].append(target)
-    for place, targets in sources.items():
-        rows = lake.rows(table, *place)
-        ids = rows["file_id"].to_pylist()
-        taken = [(index, target) for index, i in enumerate(ids) for target in targets.get(i, ())]
-        part = rows.take(pa.array([index for index, _ in taken], pa.int64()))
-        fresh = {
-            "file_id": pa.array([target for _, target in taken], pa.string()),
-            "dataset": pa.array([dataset] * len(taken), pa.string()),
-            "drop_date": pa.array([drop] * len(taken), pa.string()),
-        }
-        yield pa.table({f.name: fresh.get(f.name, part[f.name]) for f in table.schema})
+def _ops(con: duckdb.DuckDBPyConnection, broken: pa.Table, run_id: str) -> Iterator[pa.Table]:
+    yield from bounded.batches(con, "SELECT prior.* FROM prior SEMI JOIN kept USING (file_id, extractor)")
+    yield from bounded.batches(
+        con,
+        f"""SELECT copies.* EXCLUDE (target) REPLACE (target AS file_id, media.path AS path, '{run_id}' AS run_id)
+        FROM copies JOIN media ON target = media.file_id""",
+    )
+    yield broken.append_column("run_id", pa.array([run_id] * broken.num_rows, pa.string()))
+
+
+def _failed(con: duckdb.DuckDBPyConnection, failures: Mapping[str, Quarantined]) -> pa.Table:
+    """Rows of ops for unreadable archives, but for the run's id."""
+    con.register(
+        "failures",
+        pa.table(
+            {
+                "file_id": pa.array(failures, pa.string()),
+                "error_class": pa.array([error.error_class for error in failures.values()], pa.string()),
+                "error": pa.array([str(error) for error in failures.values()], pa.string()),
+            }
+        ),
+    )
+    return con.sql(
+        """SELECT file_id, path, sha256, 'ingest' AS extractor, '' AS params_hash, 'quarantined' AS status,
+            error_class, error, 0.0::DOUBLE AS seconds FROM failures JOIN files USING (file_id)"""
+    ).to_arrow_table()

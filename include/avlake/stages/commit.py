@@ -17,13 +17,14 @@ from avlake.fragments import Fragment
 from avlake.lake import Lake
 from avlake.pipelines import get_pipeline
 from avlake.settings import Settings
-from avlake.stages import work
+from avlake.stages import bounded, work
 from avlake.stages.record import record
 from avlake.stages.work import Plan
 from avlake.tables import BRONZE_FILES, EXTRACTIONS, LABELS, Table
 
 BUDGET_FILES = 5
 BUDGET_SHARE = 0.05
+SHOWN_FILES = 10
 # Columns of ops.runs, and what they add up from the shards' reports.
 EXTRACT_FACTS = {
     "seconds": "seconds",
@@ -102,24 +103,33 @@ def _commit(lake: Lake, plan: Plan, table: Table, fragments: dict[str, list[Frag
 
 
 def _report(lake: Lake, plan: Plan, changed: bool) -> CommitReport:
-    dataset = get_pipeline(plan.pipeline).dataset
-    paths = lake.rows(BRONZE_FILES, plan.dataset, plan.drop, ["path"])["path"].to_pylist()
-    media = {path for path in paths if dataset.is_media(path)}
-    done = lake.rows(EXTRACTIONS, plan.dataset, plan.drop, ["path", "extractor", "status", "error_class"]).to_pylist()
-    failed = {r["path"]: f"{r['extractor']}: {r['error_class']}" for r in done if r["status"] == "quarantined"}
-    files = media | failed.keys()  # an unreadable archive counts as one media file
-    if len(failed) > max(BUDGET_FILES, BUDGET_SHARE * len(files)):
-        worst = "; ".join(f"{path} ({why})" for path, why in sorted(failed.items())[:10])
-        more = f"; and {len(failed) - 10} more" if len(failed) > 10 else ""
+    place = [(plan.dataset, plan.drop)]
+    with bounded.connect() as con:
+        bounded.predicate(con, "is_media", get_pipeline(plan.pipeline).dataset.is_media)
+        bounded.show(con, "files", lake, BRONZE_FILES, place)
+        bounded.show(con, "done", lake, EXTRACTIONS, place)
+        con.execute("CREATE VIEW media AS SELECT path FROM files WHERE is_media(path)")
+        con.execute(
+            """CREATE TABLE failed AS SELECT path, max(extractor || ': ' || error_class) AS why
+            FROM done WHERE status = 'quarantined' GROUP BY path"""
+        )
+        media = bounded.value(con, "SELECT count(*) FROM media")
+        failed = bounded.value(con, "SELECT count(*) FROM failed")
+        failed_media = bounded.value(con, "SELECT count(*) FROM media SEMI JOIN failed USING (path)")
+        worst = con.execute(f"FROM failed ORDER BY path LIMIT {SHOWN_FILES}").fetchall()
+    files = media + failed - failed_media  # an unreadable archive counts as one media file
+    if failed > max(BUDGET_FILES, BUDGET_SHARE * files):
+        shown = "; ".join(f"{path} ({why})" for path, why in worst)
+        more = f"; and {failed - SHOWN_FILES} more" if failed > SHOWN_FILES else ""
         raise FailureBudgetExceeded(
-            f"{len(failed)} of {len(files)} files of {plan.dataset} {plan.drop} failed, more than {BUDGET_FILES} and "
-            f"{BUDGET_SHARE:.0%}: {worst}{more}. The rest is committed; `avlake quarantine` lists them all, "
+            f"{failed} of {files} files of {plan.dataset} {plan.drop} failed, more than {BUDGET_FILES} and "
+            f"{BUDGET_SHARE:.0%}: {shown}{more}. The rest is committed; `avlake quarantine` lists them all, "
             "`avlake quarantine --requeue` measures them again with the next run"
         )
     return CommitReport(
         changed=changed,
-        files=len(media),
-        measured=len(media - failed.keys()) - plan.remaining,
-        quarantined=len(failed),
+        files=media,
+        measured=media - failed_media - plan.remaining,
+        quarantined=failed,
         partial=plan.remaining > 0,
     )

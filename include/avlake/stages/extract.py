@@ -16,19 +16,21 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from itertools import groupby, islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 
-from avlake.datasets.base import BronzeFile, Label
 from avlake.errors import Quarantined, RequestError, StaleRun
 from avlake.extractors import base
 from avlake.lake import Lake
 from avlake.media.sandbox import Measured, Sandbox
-from avlake.pipelines import Pipeline, get_pipeline
+from avlake.pipelines import get_pipeline
 from avlake.settings import MIB, Settings
-from avlake.stages import carry, work
+from avlake.stages import bounded, carry, work
 from avlake.stages.contents import object_name
 from avlake.stages.ingest import archive_failures
 from avlake.stages.work import Item, Output, Plan
@@ -84,41 +86,24 @@ def plan(
     versions = {
         t.name: lake.drop_version(t, dataset.name, drop) for t in (*(e.table for e in known), LABELS, EXTRACTIONS)
     }
-    files = lake.rows(BRONZE_FILES, dataset.name, drop).to_pylist()
-    if not files and not lake.drop_version(BRONZE_FILES, dataset.name, drop):
+    if not lake.drop_version(BRONZE_FILES, dataset.name, drop):
         raise RequestError(f"drop {drop} of {dataset.name} is not in {settings.uri}; ingest it first")
-    prior = carry.prior_work(lake, dataset.name, drop)
     hashes = {name: e.params_hash for name, e in extractors.items()}
     # Any extractor may have ended the child, so a file that failed to open gets another chance with other ones.
     hashes["open"] = hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()[:16]
-
-    media = sorted((f for f in files if dataset.is_media(f["path"])), key=lambda f: f["path"])
-    missing = {f["file_id"]: names for f in media if (names := carry.missing(prior, f, hashes))}
-    copies = carry.find_copies(lake, [f for f in media if f["file_id"] in missing], missing, hashes)
-    for file_id, found in copies.items():
-        missing[file_id] = set() if "open" in found else missing[file_id] - found.keys()
-    to_measure = [f for f in media if missing.get(f["file_id"])]
-    now = to_measure if limit is None else to_measure[:limit]
-    items = [
-        Item(f["file_id"], f["path"], f["sha256"], f["uri"], tuple(sorted(missing[f["file_id"]])))
-        for f in sorted(now, key=lambda f: f["sha256"])  # stored order, so that a shard reads few row groups
-    ]
-    takeover = carry.carry(
-        lake,
-        dataset.name,
-        drop,
-        files=files,
-        prior=prior,
-        measured={i.file_id: i.extractors for i in items},
-        copies=copies,
-        failures=archive_failures(lake, dataset.name, drop, settings),
-        labels=_labels(lake, chosen, drop, files),
-        run_id=run_id,
-    )
     for name, extractor in extractors.items():  # ops keeps only the hash; a model has to know what it stands for
         lake.store.write(f"params/{name}/{extractor.params_hash}.json", extractor.params.model_dump_json().encode())
-    per_task = max(files_per_task, math.ceil(len(items) / MAX_SHARDS))
-    shards = [items[start : start + per_task] for start in range(0, len(items), per_task)]
+
+    with bounded.connect() as con:
+        counts = carry.find_work(con, lake, dataset, drop, hashes=hashes, limit=limit)
+        failures = archive_failures(lake, dataset.name, drop, settings)
+        takeover = carry.carry(con, lake, dataset, drop, failures=failures, run_id=run_id)
+        per_task = max(files_per_task, math.ceil(counts.to_measure / MAX_SHARDS))
+        shards, names = [], []
+        for items in _cut(con, per_task):
+            version = versions[EXTRACTIONS.name]
+            shards.append(work.store_shard(lake, dataset.name, drop, items, hashes, version))
+            names.append(f"{items[0].path} + {len(items) - 1}" if len(items) > 1 else items[0].path)
     made = Plan(
         pipeline=pipeline,
         dataset=dataset.name,
@@ -129,20 +114,35 @@ def plan(
         versions={name: versions[name] for name in takeover.changed},
         carried=takeover.carried,
         claim=takeover.claim,
-        shards=tuple(
-            work.store_shard(lake, dataset.name, drop, shard, hashes, versions[EXTRACTIONS.name]) for shard in shards
-        ),
-        remaining=len(to_measure) - len(now),
+        shards=tuple(shards),
+        remaining=counts.remaining,
     )
     return PlanReport(
         plan=made.store(lake),
         shards=len(shards),
-        to_measure=len(items),
-        reused=len(copies),
-        unchanged=len(media) - len(to_measure) - len(copies),
-        remaining=made.remaining,
-        names=tuple(f"{shard[0].path} + {len(shard) - 1}" if len(shard) > 1 else shard[0].path for shard in shards),
+        to_measure=counts.to_measure,
+        reused=counts.reused,
+        unchanged=counts.unchanged,
+        remaining=counts.remaining,
+        names=tuple(names),
     )
+
+
+def _cut(con: duckdb.DuckDBPyConnection, per_task: int) -> Iterator[list[Item]]:
+    """What is missing, in shards; in stored order, so that a shard reads few row groups."""
+    rows = (
+        row
+        for batch in bounded.batches(
+            con,
+            """SELECT file_id, path, sha256, uri, extractor FROM missing JOIN media USING (file_id)
+            ORDER BY sha256, file_id, extractor""",
+        )
+        for row in zip(*(column.to_pylist() for column in batch.columns), strict=True)
+    )
+    grouped = groupby(rows, key=itemgetter(0, 1, 2, 3))
+    items = (Item(*file, tuple(row[-1] for row in found)) for file, found in grouped)  # type: ignore[call-arg]
+    while shard := list(islice(items, per_task)):
+        yield shard
 
 
 def measure_shard(
@@ -264,22 +264,6 @@ def _sources(lake: Lake, plan: Plan, items: list[Item]) -> Iterator[tuple[Item, 
         if item.uri is not None:
             with lake.store.local_copy(object_name(item.sha256)) as path:
                 yield item, path
-
-
-def _labels(lake: Lake, pipeline: Pipeline, drop: str, files: list[carry.Row]) -> Iterator[Label]:
-    """What the drop's own text files say; they are small, and few beside the media."""
-    dataset = pipeline.dataset
-    texts = [f for f in files if dataset.label_files(f["path"])]
-    inline = dict(lake.contents(dataset.name, drop, {f["sha256"] for f in texts if f["uri"] is None}))
-
-    def read(sha256: str) -> bytes:
-        if sha256 in inline:
-            return inline[sha256]
-        with lake.store.local_copy(object_name(sha256)) as path:
-            return path.read_bytes()
-
-    known = (BronzeFile(f["file_id"], f["path"], f["media_type"], f["sha256"]) for f in files)
-    return dataset.labels(known, read)
 
 
 def _duration_s(found: dict[str, Measured]) -> float:

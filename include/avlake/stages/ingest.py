@@ -23,7 +23,8 @@ from avlake.lake import Lake
 from avlake.media import archives
 from avlake.media.archives import Limits, is_archive
 from avlake.settings import Settings, load_settings
-from avlake.stages.bronze import BronzeDrop, Row, Taken, by_delivered_file, is_broken
+from avlake.stages import bounded
+from avlake.stages.bronze import BronzeDrop, Row, Taken, is_broken
 from avlake.stages.contents import object_name
 from avlake.stages.record import record
 from avlake.tables import BRONZE_FILES
@@ -103,8 +104,7 @@ def ingest(
 def archive_failures(lake: Lake, dataset: str, drop: str, settings: Settings | None = None) -> dict[str, Quarantined]:
     """Why each archive of a drop that has no members has none, by file_id: read again from the bytes bronze keeps."""
     limits = Limits.of(settings or load_settings())
-    delivered = by_delivered_file(lake.rows(BRONZE_FILES, dataset, drop).to_pylist())
-    broken = [rows[0] for rows in delivered.values() if is_broken(rows)]
+    broken = _without_members(lake, dataset, drop)
     inline = dict(lake.contents(dataset, drop, {row["sha256"] for row in broken if row["uri"] is None}))
     failures = {}
     for row in broken:
@@ -114,6 +114,23 @@ def archive_failures(lake: Lake, dataset: str, drop: str, settings: Settings | N
             except Quarantined as error:
                 failures[row["file_id"]] = error
     return failures
+
+
+def _without_members(lake: Lake, dataset: str, drop: str) -> list[Row]:
+    """Archives that no row is a member of; members may be archives themselves."""
+    found: dict[str, Row] = {}
+    archive = ""
+    with bounded.connect() as con:
+        bounded.show(con, "files", lake, BRONZE_FILES, [(dataset, drop)])
+        # In this order an archive's members follow it: no name holds what sorts before chr(1).
+        query = "SELECT file_id, path, sha256, uri FROM files ORDER BY replace(path, '/', chr(1))"
+        for row in (row for batch in bounded.batches(con, query) for row in batch.to_pylist()):
+            if archive and row["path"].startswith(f"{archive}/"):
+                found.pop(archive, None)
+            elif is_archive(row["path"]):
+                archive = row["path"]
+                found[archive] = row
+    return list(found.values())
 
 
 def _first(entries: list[Entry], max_archives: int | None, known: Collection[str]) -> list[Entry]:
