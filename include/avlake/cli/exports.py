@@ -40,4 +40,5 @@ def export(
     if done.not_kept:
         print(f"{done.not_kept} of them are not kept by gold; --where kept leaves them out", file=sys.stderr)
     if done.left_out:
-        print(f"{done.left_out} rows are left out: their files are no recordings, or never measured", file=sys.stderr)
+        why = "no recordings, or were never measured" if form == "lhotse" else "no recordings"
+        print(f"{done.left_out} rows are left out: their files are {why}", file=sys.stderr)

@@ -57,7 +57,7 @@ def export(
         WorkError: when the bytes of a file are missing, naming it.
     """
     if form not in FORMATS:
-        raise RequestError(f"cannot export {form!r}; formats: {', '.join(FORMATS)}")
+        raise RequestError(f"--format {form!r}: one of {', '.join(FORMATS)}")
     with (
         place(to, form, folder=form in FOLDERS) as aside,
         select(settings, table, where, scratch=aside.scratch) as rows,

@@ -1,0 +1,51 @@
+"""`avlake export`: words on standard error, honest exit codes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from shelf import TABLE
+
+from avlake.settings import Settings
+
+
+def avlake(settings: Settings, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    env = {"AVLAKE_URI": settings.uri, "AVLAKE_WAREHOUSE": settings.warehouse, "PATH": "/usr/bin:/bin"}
+    command = [sys.executable, "-m", "avlake.cli", "export", *words]
+    return subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_it_says_what_is_there_and_what_is_not_kept(shelf: Settings, tmp_path: Path) -> None:
+    done = avlake(shelf, tmp_path, TABLE, "--to", "list", "--format", "m3u")
+    assert (done.returncode, done.stdout) == (0, "")
+    first, hint = done.stderr.splitlines()
+    assert first == "2 rows of 2 files in list" and hint.startswith("1 of them are not kept")
+    assert (tmp_path / "list" / "clips.m3u8").is_file()
+
+
+def test_what_is_left_out_is_counted(shelf: Settings, tmp_path: Path) -> None:
+    done = avlake(shelf, tmp_path, "bronze.files", "--to", "all", "--format", "webdataset")
+    assert done.stderr.splitlines() == [
+        "3 rows of 3 files in all",
+        "1 rows are left out: their files are no recordings",
+    ]
+
+
+def test_an_empty_export_says_so(shelf: Settings, tmp_path: Path) -> None:
+    done = avlake(shelf, tmp_path, TABLE, "--to", "none.csv", "--where", "label = 'no such'")
+    assert done.returncode == 0 and "the export is empty" in done.stderr
+    assert (tmp_path / "none.csv").read_text().count("\n") == 1
+
+
+def test_a_wrong_request_exits_2_and_names_what_is_wrong(shelf: Settings, tmp_path: Path) -> None:
+    for words, named in (
+        ((TABLE, "--to", "x.xls"), "jsonl, parquet, csv, hf, webdataset, lhotse, m3u"),
+        ((TABLE, "--to", "x"), "--format"),
+        ((TABLE, "--to", "x.csv", "--where", "true; DROP TABLE x"), "--where"),
+        (("ops.runs", "--to", "x", "--format", "hf"), "no recordings"),
+    ):
+        done = avlake(shelf, tmp_path, *words)
+        assert done.returncode == 2 and named in done.stderr and "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
