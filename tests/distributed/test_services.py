@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,9 +37,12 @@ def check(stack: Stack, name: str) -> bool:
     command = ["sh", "-c", *test] if kind == "CMD-SHELL" else test
     for theirs, ours in (("8080", "airflow"), ("8974", "health")):
         command = [part.replace(f"127.0.0.1:{theirs}/", f"{stack.address(ours)[7:]}/") for part in command]
-    ports = {"PGPORT": str(stack.ports["postgres"]), "HOSTNAME": WORKER}
-    environment = stack.environment(service) | ports
-    command = [part.replace("$$", "$").replace("redis-cli", f"redis-cli -p {stack.ports['redis']}") for part in command]
+    # In a container Celery's own name for a worker is right; here two workers share a host.
+    redis = f"redis-cli -p {stack.ports['redis']}"
+    named = {"celery@$$HOSTNAME": f"{WORKER}@{socket.gethostname()}", "redis-cli": redis}
+    for theirs, ours in named.items():
+        command = [part.replace(theirs, ours) for part in command]
+    environment = stack.environment(service) | {"PGPORT": str(stack.ports["postgres"])}
     return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True).returncode == 0
 
 
