@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import queue
 import secrets
 import threading
+import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -18,11 +17,14 @@ from avlake.lake import Lake
 from avlake.media.sandbox import Sandbox
 from avlake.pipelines import Pipeline, get_pipeline
 from avlake.settings import Settings
+from avlake.stages import actual
 from avlake.stages.commit import CommitReport, commit
+from avlake.stages.costs import live_bytes
 from avlake.stages.curate import CurateReport, curate
-from avlake.stages.extract import measure_shard, plan
+from avlake.stages.extract import plan
 from avlake.stages.ingest import ingest
 from avlake.stages.publish import publish
+from avlake.stages.side_by_side import FILES_PER_SHARD, Measurers
 
 Say = Callable[[str], None]
 Progress = Callable[[str, int, int], None]
@@ -79,25 +81,35 @@ def run(
     drops = choose_drops(chosen, where, drop, settings)
     done: dict[str, CommitReport] = {}
     broken: list[str] = []
-    for date in drops:
-        try:
-            done[date] = _run_drop(settings, chosen, where, date, run_id, limit, params, say, progress)
-        except UnknownDrop as error:
-            if drop is not None:
-                raise
-            say(f"{date}  skipped: {error}")
-        except WorkError as error:
-            broken.append(str(error))
-            say(f"{date}  {error}")
+    watch = _Watch(settings, chosen, where, drop, drops, params) if limit is None else None
+    if watch:
+        say(watch.announced())
+    with Measurers(settings) as measurers:
+        for date in drops:
+            try:
+                done[date] = _run_drop(settings, chosen, where, date, run_id, limit, params, measurers, say, progress)
+            except UnknownDrop as error:
+                if drop is not None:
+                    raise
+                say(f"{date}  skipped: {error}")
+            except WorkError as error:
+                broken.append(str(error))
+                say(f"{date}  {error}")
+        sandbox_cpu_s = measurers.cpu_s
     if broken and not Lake.open(settings).drops():
         raise WorkError(f"no drop could be processed: {' | '.join(broken)}")
     gold = curate(settings, pipeline=pipeline, run_id=run_id, thresholds=thresholds)
     for name, rows in gold.rows.items():
         say(f"gold  {name}: {rows} rows, {gold.kept[name]} kept" + ("" if gold.changed else "; nothing changed"))
+    if gold.taken_down:
+        say(f"gold  {gold.taken_down}")
     shown = publish(settings, run_id=run_id)
     say(f"warehouse  {shown.warehouse}" + ("" if shown.changed else "; nothing changed"))
     if shown.left_out:
         say(f"warehouse  left out, more than {settings.warehouse_max_rows} rows: {', '.join(shown.left_out)}")
+    if watch:
+        for line in watch.compared(run_id, sandbox_cpu_s):
+            say(line)
     report_uri, trained = None, False
     if train and not broken:
         report_uri, trained = _train(settings, pipeline, run_id, say, progress)
@@ -114,6 +126,7 @@ def _run_drop(
     run_id: str,
     limit: int | None,
     params: dict[str, dict[str, Any]] | None,
+    measurers: Measurers,
     say: Say,
     progress: Progress | None,
 ) -> CommitReport:
@@ -126,12 +139,12 @@ def _run_drop(
         run_id=f"{run_id}/{drop}",
         limit=limit,
         params=params,
-        files_per_task=CLI_FILES_PER_SHARD,
+        files_per_task=FILES_PER_SHARD,
     )
     if made.to_measure == 0:
         say(f"{drop}  extract: nothing to do, {made.unchanged + made.reused} files are measured already")
     else:
-        _measure(settings, made.plan, made.shards, made.to_measure, run_id, progress)
+        _measure(settings, made.plan, made.shards, made.to_measure, run_id, measurers, progress)
     report = commit(settings, plan=made.plan, run_id=run_id)
     say(
         f"{drop}  silver: {report.files} media files, {report.quarantined} quarantined"
@@ -141,38 +154,65 @@ def _run_drop(
     return report
 
 
-CLI_FILES_PER_SHARD = 16  # small, so that the cores finish together
-
-
-def _measure(settings: Settings, plan: str, shards: int, files: int, run_id: str, progress: Progress | None) -> None:
-    """Measure shards side by side, each in a child process of its own; the threads only wait for them."""
+def _measure(
+    settings: Settings,
+    plan: str,
+    shards: int,
+    files: int,
+    run_id: str,
+    measurers: Measurers,
+    progress: Progress | None,
+) -> None:
+    """Measure all shards of a drop, and count the files done."""
     counted, done = threading.Lock(), 0
-    idle: queue.SimpleQueue[Sandbox] = queue.SimpleQueue()
 
-    def one_more(path: str, _done: int, _total: int) -> None:
+    def one_more(path: str, _: Sandbox) -> None:
         nonlocal done
         with counted:
             done += 1
             if progress:
                 progress(f"measure {path}", done, files)
 
-    def one_shard(shard: int) -> None:
-        sandbox = idle.get()
-        try:
-            measure_shard(settings, plan=plan, shard=shard, run_id=run_id, progress=one_more, sandbox=sandbox)
-        finally:
-            idle.put(sandbox)
+    measurers.measure(settings, plan=plan, shards=shards, run_id=run_id, measured=one_more)
 
-    with contextlib.ExitStack() as stack, ThreadPoolExecutor(settings.jobs) as pool:
-        for _ in range(min(settings.jobs, shards)):
-            idle.put(stack.enter_context(Sandbox(settings)))
-        waiting = [pool.submit(one_shard, shard) for shard in range(shards)]
-        try:
-            for future in waiting:
-                future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+
+class _Watch:
+    """What a run is expected to take, and what it took until gold was published."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        pipeline: Pipeline,
+        source: str,
+        drop: str | None,
+        drops: list[str],
+        params: dict[str, dict[str, Any]] | None,
+    ) -> None:
+        self._settings, self._pipeline, self._source, self._drops = settings, pipeline, source, drops
+        self.expected = None
+        with contextlib.suppress(RequestError):  # a drop without files: ingest will say so
+            self.expected = actual.expect(settings, pipeline, source, drop=drop, params=params)
+        self._before = self._live()
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+
+    def announced(self) -> str:
+        return actual.in_words(self.expected, self._source, self._pipeline.name)
+
+    def compared(self, run_id: str, sandbox_cpu_s: float) -> list[str]:
+        """The lines that set what it took beside the forecast."""
+        took = {
+            "cpu_s": time.process_time() - self._cpu + sandbox_cpu_s,
+            "wall_s": time.perf_counter() - self._wall,
+        }
+        if self.expected is None:
+            return []
+        rows = [row for row in actual.run_rows(Lake.open(self._settings)) if row["run_id"] == run_id]
+        grown = {f"{layer}_bytes": float(size - self._before[layer]) for layer, size in self._live().items()}
+        return actual.compare(self.expected, {**actual.measured_in(rows), **took, **grown})
+
+    def _live(self) -> dict[str, int]:
+        gold = [f"gold.{name}" for name in self._pipeline.gold]
+        return live_bytes(Lake.open(self._settings), self._pipeline.dataset.name, self._drops, gold)
 
 
 def _train(

@@ -79,11 +79,6 @@ class Sandbox:
         return found
 
     @property
-    def is_warm(self) -> bool:
-        """Has the child started, and so imported its libraries, already?"""
-        return self._child is not None and self._child.poll() is None
-
-    @property
     def cpu_s(self) -> float:
         """CPU seconds of all children so far, in steps of 10 ms; 0 where this is no Linux."""
         child = self._child

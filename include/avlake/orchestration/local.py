@@ -15,7 +15,7 @@ from avlake.orchestration.client import Airflow
 from avlake.orchestration.drops import Work, find_work, remove_stand_in
 from avlake.orchestration.follow import Follower
 from avlake.orchestration.server import Server
-from avlake.orchestration.summary import print_summary
+from avlake.orchestration.summary import Watch, print_summary
 from avlake.pipelines import PIPELINES, get_pipeline
 from avlake.settings import home, load_settings
 
@@ -59,6 +59,8 @@ def run(pipeline: str, source: str | None, drop: str | None, *, folder: Path | N
     prepare(airflow, pipeline, server.log)
 
     since = datetime.now(UTC)
+    watch = Watch(pipeline, settings, work)
+    _say(watch.announced())
     submit(airflow, pipeline, work)
     follower = Follower(airflow, pipeline, since, frozenset(work.drops))
     follower.drops()
@@ -76,7 +78,7 @@ def run(pipeline: str, source: str | None, drop: str | None, *, folder: Path | N
     if _failed(follower, server):
         return 1
     results = {task_id: follower.result("_train", task_id) for task_id in ("train", "report")}
-    print_summary(pipeline, settings, server, work, results)
+    print_summary(pipeline, settings, server, work, results, watch)
     return 0
 
 

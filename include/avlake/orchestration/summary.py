@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from avlake import warehouse
+from avlake.errors import AvlakeError
+from avlake.lake import Lake
 from avlake.orchestration.drops import Work
 from avlake.orchestration.server import USER, Server
 from avlake.pipelines import get_pipeline
 from avlake.settings import Settings
+from avlake.stages import actual
 from avlake.stages.curate import GoldSql
 
 ROWS = """
@@ -26,7 +32,33 @@ ORDER BY split, metric, model_runs.value DESC
 """
 
 
-def print_summary(pipeline: str, settings: Settings, server: Server, work: Work, results: Mapping[str, Any]) -> None:
+class Watch:
+    """What a run through Airflow is expected to take, and what it took, training included in its time."""
+
+    def __init__(self, pipeline: str, settings: Settings, work: Work) -> None:
+        self._pipeline, self._settings, self._source = get_pipeline(pipeline), settings, work.source
+        self.expected = None
+        with contextlib.suppress(AvlakeError):  # the run itself says what is wrong with its source
+            drop = work.drops[0] if len(work.drops) == 1 else None
+            self.expected = actual.expect(settings, self._pipeline, self._source, drop=drop)
+        self._began, self._since = time.perf_counter(), datetime.now(UTC)
+
+    def announced(self) -> str:
+        return actual.in_words(self.expected, self._source, self._pipeline.name)
+
+    def compared(self) -> list[str]:
+        """The lines that set what it took beside the forecast, which is without Airflow and training."""
+        if self.expected is None:
+            return [self.announced()]
+        rows = actual.run_rows(Lake.open(self._settings))
+        own = [r for r in rows if r["started_at"] >= self._since and r["pipeline"] == self._pipeline.name]
+        took = actual.measured_in(own) | {"wall_s": time.perf_counter() - self._began}
+        return actual.compare(self.expected, took)
+
+
+def print_summary(
+    pipeline: str, settings: Settings, server: Server, work: Work, results: Mapping[str, Any], watch: Watch
+) -> None:
     """Print to stdout what was made and what to try next; `results`: what the tasks `train` and `report` returned."""
     gold = GoldSql.load(get_pipeline(pipeline).gold[0])
     facts = ", ".join(filter(None, (gold.group, gold.label)))
@@ -36,6 +68,7 @@ def print_summary(pipeline: str, settings: Settings, server: Server, work: Work,
         con.sql(query).show(max_rows=60, max_width=160)
         print("balanced accuracy of the models compared; split leaky_random has speakers on both sides: no result")
         con.sql(METRICS, params=[pipeline, pipeline]).show(max_rows=60, max_width=160)
+    print("\n".join(watch.compared()))
     print(f"model    {results['train']['model']}, {results['train']['model_uri']}")
     print(f"report   {results['report']}")
     print(f"Airflow  {server.client().url}  user {USER}, password in {server.password_file}")

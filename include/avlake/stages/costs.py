@@ -1,0 +1,74 @@
+"""What work costs: of a delivered file, of a step, of a whole pilot; and the bytes that a lake holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from avlake.datasets.base import Entry
+from avlake.lake import Lake
+from avlake.tables import BRONZE_FILES
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """A delivered file of the source."""
+
+    drop: str
+    entry: Entry
+
+
+@dataclass
+class UnitCost:
+    """What one delivered file of the pilot held, and what measuring that took."""
+
+    drop: str
+    path: str
+    size_bytes: int
+    files: int = 0  # media files
+    failed: int = 0  # of them, and the file itself where it is an unreadable archive
+    kept_bytes: int = 0
+    objects: int = 0  # kept files above AVLAKE_INLINE_MAX_BYTES
+    media_s: float = 0.0
+    cpu_s: float = 0.0
+    wall_s: float = 0.0  # with all jobs at work
+
+
+@dataclass
+class Step:
+    """A step as often as it was seen: what it handled, what it took."""
+
+    handled: list[float] = field(default_factory=list)
+    cost: list[float] = field(default_factory=list)
+
+    def add(self, handled: float, cost: float) -> None:
+        self.handled.append(handled)
+        self.cost.append(cost)
+
+
+@dataclass(frozen=True)
+class Pilot:
+    """The pilot's measurements; steps by name and resource: `commit.cpu_s`, `silver.bytes`."""
+
+    jobs: int
+    seconds: float
+    units: list[UnitCost]
+    steps: dict[str, Step]
+    start_cpu_s: float  # of one measuring process: start and imports
+    start_wall_s: float
+    fetch_s_per_byte: float  # 0 where the source is on this machine
+    failures: list[str]  # a few, for people
+
+
+def live_bytes(lake: Lake, dataset: str, drops: Sequence[str], gold: Sequence[str]) -> dict[str, int]:
+    """Bytes of the files that are live: of some drops in bronze and silver (with ops), of whole gold tables."""
+    found = {"bronze": 0, "silver": 0, "gold": 0}
+    for name in lake.tables():
+        layer = name.split(".")[0].replace("ops", "silver")
+        if name in gold or (layer in ("bronze", "silver") and lake.drops(name)):
+            data = lake.scan(name, [(dataset, drop) for drop in drops])
+            found[layer] += sum(lake.store.fs.size(path) for path in getattr(data, "files", ()))
+    for drop in drops:
+        rows = lake.rows(BRONZE_FILES, dataset, drop, ["uri", "size_bytes"]).to_pylist()
+        found["bronze"] += sum({row["uri"]: row["size_bytes"] for row in rows if row["uri"]}.values())
+    return found

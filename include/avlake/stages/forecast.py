@@ -1,0 +1,231 @@
+"""The forecast: what a source will take, before it is taken; and afterwards, how right that was.
+
+A pilot (`avlake.stages.pilot`) is measured once and kept in the lake, `forecasts/<pipeline>.json`. From it and a
+listing of what is still to do comes the forecast of any run over that source, with a 95 % interval
+(`avlake.stages.estimate`): what a delivered file costs by itself is extrapolated by its size, what a drop and a run
+cost is added. Where there is no pilot, earlier drops in ops.runs are the sample (`avlake.stages.actual`).
+
+Not in it: training, the interpreter's own start, and whatever Airflow adds.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from avlake.errors import RequestError, UnknownDrop
+from avlake.lake import Lake
+from avlake.pipelines import Pipeline
+from avlake.settings import Settings
+from avlake.stages.bronze import by_delivered_file
+from avlake.stages.costs import Delivered, Pilot, Step, UnitCost
+from avlake.stages.estimate import Estimate, Line, draw, total_by_size
+from avlake.stages.pilot import Progress, run_pilot
+from avlake.stages.side_by_side import FILES_PER_SHARD
+from avlake.stages.store_requests import requests
+from avlake.tables import BRONZE_FILES, EXTRACTIONS
+
+PER_DROP = ("ingest", "plan", "measure", "commit")
+PER_RUN = ("curate", "publish")
+NAMES = (
+    *("delivered_files", "delivered_bytes", "files", "media_s", "measure_cpu_s", "cpu_s", "wall_s"),
+    *("bronze_bytes", "silver_bytes", "gold_bytes", "writes", "reads"),
+)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a source holds, from listings alone, and what of it the lake has not measured yet."""
+
+    uri: str
+    drops: int
+    files: int
+    size_bytes: int
+    to_do: list[Delivered]
+
+    @property
+    def drops_to_do(self) -> list[str]:
+        return sorted({unit.drop for unit in self.to_do})
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Estimates by name (units are in the names), and where they come from."""
+
+    estimates: dict[str, Estimate]
+    basis: str
+
+    def __getitem__(self, name: str) -> Estimate:
+        return self.estimates[name]
+
+
+@dataclass(frozen=True)
+class StoredPilot:
+    """A pilot as it lies in the lake."""
+
+    source: str
+    created_at: str
+    drops: list[str]
+    pilot: Pilot
+
+
+def list_source(
+    settings: Settings,
+    pipeline: Pipeline,
+    source: str | None,
+    drop: str | None = None,
+    params: dict[str, dict[str, Any]] | None = None,
+) -> Listing:
+    """List a source, and compare it with the lake.
+
+    Raises:
+        RequestError: without a source, or for a source without files.
+        UnknownDrop: listing the dates that exist.
+    """
+    where = source or settings.landing
+    if not where:
+        raise RequestError("no source: give --source FOLDER|URI, or set AVLAKE_LANDING")
+    opened = pipeline.dataset.open_source(where, settings)
+    drops = opened.drops()
+    if not drops or (drop is not None and drop not in drops):
+        raise UnknownDrop(pipeline.dataset.name, drop, opened.uri, drops)
+    found = [Delivered(date, entry) for date in drops if drop in (None, date) for entry in opened.entries(date)]
+    if not found:
+        raise RequestError(f"{opened.uri}: its drops hold no files; nothing can be forecast")
+    done = _done(settings, pipeline, sorted({unit.drop for unit in found}), params)
+    left = [u for u in found if not u.entry.version or (u.drop, u.entry.path, u.entry.version) not in done]
+    size = sum(unit.entry.size_bytes or 0 for unit in found)
+    return Listing(opened.uri, len({u.drop for u in found}), len(found), size, left)
+
+
+def _done(
+    settings: Settings, pipeline: Pipeline, drops: Sequence[str], params: dict[str, dict[str, Any]] | None
+) -> set[tuple[str, str, str]]:
+    """(drop, path, version) of delivered files of which nothing is left to measure."""
+    lake, dataset = Lake.open(settings), pipeline.dataset
+    hashes, done = {(name, e.params_hash) for name, e in pipeline.configured(params).items()}, set()
+    committed = {drop for name, drop in lake.drops() if name == dataset.name}
+    for drop in sorted(committed.intersection(drops)):
+        there: dict[tuple[str, str], set[tuple[str, str]]] = defaultdict(set)
+        for row in lake.rows(EXTRACTIONS, dataset.name, drop).to_pylist():
+            # A file that failed to open gets another chance only with other extractors, which is too rare to tell here.
+            there[row["file_id"], row["sha256"]] |= (
+                hashes if row["extractor"] == "open" else {(row["extractor"], row["params_hash"])}
+            )
+        for path, rows in by_delivered_file(lake.rows(BRONZE_FILES, dataset.name, drop).to_pylist()).items():
+            media = [row for row in rows if dataset.is_media(row["path"])]
+            if all(hashes <= there[row["file_id"], row["sha256"]] for row in media):
+                done.add((drop, path, rows[0]["source_version"]))
+    return done
+
+
+def make_pilot(
+    settings: Settings,
+    pipeline: Pipeline,
+    source: str | None,
+    listing: Listing,
+    *,
+    size: int,
+    params: dict[str, dict[str, Any]] | None = None,
+    progress: Progress | None = None,
+) -> StoredPilot:
+    """Measure `size` of the files that are left to do, drawn over all drops, and keep that in the lake."""
+    by_drop: dict[str, list[Delivered]] = defaultdict(list)
+    for unit in listing.to_do:
+        by_drop[unit.drop].append(unit)
+    opened = pipeline.dataset.open_source(source or settings.landing, settings)
+    drawn = draw(by_drop, size, size=lambda unit: unit.entry.size_bytes or 0)
+    pilot = run_pilot(settings, pipeline, opened, drawn, params=params, progress=progress)
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    made = StoredPilot(listing.uri, now, listing.drops_to_do, pilot)
+    Lake.open(settings).store.write(_name(pipeline.name), json.dumps(asdict(made), indent=1).encode())
+    return made
+
+
+def has_pilot(lake: Lake, pipeline: str) -> bool:
+    return lake.store.exists(_name(pipeline))
+
+
+def stored_pilot(lake: Lake, pipeline: str, source: str) -> StoredPilot | None:
+    """The pilot that was measured of this source, if there is one."""
+    if not has_pilot(lake, pipeline):
+        return None
+    data = json.loads(lake.store.read(_name(pipeline)))
+    if data["source"] != source:
+        return None
+    units = [UnitCost(**unit) for unit in data["pilot"]["units"]]
+    steps = {name: Step(**step) for name, step in data["pilot"]["steps"].items()}
+    return StoredPilot(**{**data, "pilot": Pilot(**{**data["pilot"], "units": units, "steps": steps})})
+
+
+def _name(pipeline: str) -> str:
+    return f"forecasts/{pipeline}.json"
+
+
+def forecast(
+    stored: StoredPilot, to_do: Sequence[Delivered], *, jobs: int, files: int | None = None, landing_is_remote: bool
+) -> Forecast:
+    """What is left to do, from a pilot.
+
+    Args:
+        files: extrapolate to so many delivered files like those of `to_do`, in drops as large as theirs.
+    """
+    pilot, basis = stored.pilot, f"a pilot of {len(stored.pilot.units)} files on {stored.created_at[:10]}"
+    if not to_do:
+        return Forecast(dict.fromkeys(NAMES, Estimate(0.0)), basis)
+    measured = {(u.drop, u.path): u for u in pilot.units}
+    inside = [known for u in to_do if (known := measured.get((u.drop, u.entry.path)))]
+    rest = [u.entry for u in to_do if (u.drop, u.entry.path) not in measured]
+    by_size = all(u.entry.size_bytes is not None for u in to_do)  # an HTTP index need not tell: then all are alike
+    sizes = np.array([max(1, u.entry.size_bytes or 0) if by_size else 1 for u in to_do], float)
+    count, drops = float(len(to_do)), float(len({u.drop for u in to_do}))
+    rest_files, rest_size, size_sd = (
+        float(len(rest)),
+        float(sum((e.size_bytes or 0) if by_size else 1 for e in rest)),
+        0.0,
+    )
+    if files is not None:
+        scale, inside = files / count, []
+        rest_files, rest_size, drops, count = float(files), float(sizes.sum()) * scale, drops * scale, float(files)
+        size_sd = files * float(sizes.std(ddof=1)) / len(sizes) ** 0.5 if len(sizes) > 1 else 0.0
+    of_pilot = [float(max(1, u.size_bytes)) if by_size else 1.0 for u in pilot.units]
+
+    def total(column: str) -> Estimate:
+        values = [float(getattr(u, column)) for u in pilot.units]
+        already = float(sum(getattr(u, column) for u in inside))
+        return total_by_size(
+            of_pilot, values, rest=rest_files, rest_size=rest_size, known=already, rest_size_sd=size_sd
+        )
+
+    delivered = Estimate(rest_size + sum(u.size_bytes for u in inside), 0.0) if by_size else total("size_bytes")
+    media, seconds = total("files"), total("media_s")
+    handled = {"ingest": delivered, "bronze": total("kept_bytes"), "silver": seconds, "gold": seconds}
+    shards = math.ceil(max(1.0, media.value / drops / FILES_PER_SHARD))  # of a drop; drops come one after another
+    at_once = shards / math.ceil(shards / jobs)
+
+    def step(name: str, resource: str) -> Estimate:
+        seen = pilot.steps.get(f"{name}.{resource}", Step([], []))
+        times = drops if name in (*PER_DROP, "bronze", "silver") else 1.0
+        return Line.fit(seen.handled, seen.cost).total(times, handled.get(name, media))
+
+    estimates = {"delivered_files": Estimate(count), "delivered_bytes": delivered, "files": media, "media_s": seconds}
+    start = pilot.start_cpu_s * jobs
+    measuring = total("cpu_s") + step("measure", "cpu_s") + Estimate(start)
+    estimates["measure_cpu_s"] = measuring
+    estimates["cpu_s"] = sum((step(name, "cpu_s") for name in (*PER_DROP, *PER_RUN) if name != "measure"), measuring)
+    wall = total("wall_s") + step("measure", "wall_s")
+    fetching = Estimate(pilot.fetch_s_per_byte * delivered.value + pilot.start_wall_s)
+    serial = (step(name, "wall_s") for name in (*PER_DROP, *PER_RUN) if name != "measure")
+    estimates["wall_s"] = sum(serial, wall.times(1 / at_once) + fetching)
+    for layer in ("bronze", "silver", "gold"):
+        estimates[f"{layer}_bytes"] = step(layer, "bytes")
+    asked = requests(drops=drops, files=media, objects=total("objects"), fetched=count * landing_is_remote)
+    estimates |= {"writes": asked.writes, "reads": asked.reads}
+    return Forecast(estimates, basis)
