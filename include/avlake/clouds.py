@@ -45,7 +45,7 @@ class Patience:
 
 
 # A wrong address is told at once, but a store that restarts while a stage works is waited for: about a minute.
-HASTY, PATIENT = Patience(s3_tries=2, azure_tries=2, read_s=5), Patience(s3_tries=9, azure_tries=7, read_s=30)
+HASTY, PATIENT = Patience(s3_tries=1, azure_tries=2, read_s=5), Patience(s3_tries=9, azure_tries=7, read_s=30)
 DELTA_PATIENCE = {
     "connect_timeout": f"{CONNECT_S}s",
     "timeout": "60s",

@@ -168,7 +168,7 @@ def _airflow() -> Iterator[Check]:
 
     slots = airflow.pool_slots(POOL)
     more = None if slots == 1 else f"airflow pools set {POOL} 1 'one at a time: whatever publishes'"
-    yield Check("airflow pool", slots == 1, f"{POOL}: {'missing' if slots is None else f'{slots} slots'}", more)
+    yield Check("airflow pool", slots == 1, f"{POOL}: {'missing' if slots is None else f'slots {slots}'}", more)
 
 
 def _local() -> Airflow | None:
