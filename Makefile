@@ -66,7 +66,7 @@ distributed: $(STAMP) ## docker-compose.yaml run natively; its parts are killed 
 	$(BIN)/python -m pytest -m distributed $(PYTEST_ARGS)
 
 storage: $(STAMP) $(AZURITE) ## the lake on real stores: a folder, S3, Azure
-	$(BIN)/python -m pytest -m storage $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "" tests/storage $(PYTEST_ARGS)
 
 $(AZURITE):
 	@if command -v node >/dev/null && command -v npm >/dev/null; then \

@@ -17,7 +17,7 @@ FLOORS = (
     ("errors",),
     ("settings", "store_errors", "clouds"),
     ("storage", "output"),
-    ("probe",),
+    ("probe", "ages"),
     ("tables",),
     ("fragments",),
     ("lake",),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import uuid
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -44,14 +46,13 @@ def write_fragment(store: Store, table: Table, drop: tuple[str, str] | None, bat
     ranged = (f.name for f in schema if f.name in table.key and not pa.types.is_timestamp(f.type))
     ranges: dict[str, list[Any]] = {name: [] for name in ranged}
     rows = 0
-    store.fs.makedirs(target.rpartition("/")[0], exist_ok=True)
-    with pq.ParquetWriter(
-        target,
-        schema,
-        filesystem=arrow_filesystem(store),
-        compression="none" if pa.binary() in schema.types else "zstd",
-        use_dictionary=[f.name for f in schema if f.type == pa.string()],  # dictionaries help text and slow floats
-    ) as writer:
+    form = {
+        "compression": "none" if pa.binary() in schema.types else "zstd",
+        "use_dictionary": [f.name for f in schema if f.type == pa.string()],  # dictionaries help text and slow floats
+    }
+    with store.explained():
+        store.fs.makedirs(target.rpartition("/")[0], exist_ok=True)
+    with store.explained(), pq.ParquetWriter(target, schema, filesystem=arrow_filesystem(store), **form) as writer:
         for batch in batches:
             part = pa.Table.from_arrays([batch[f.name].cast(f.type) for f in schema], schema=schema)
             if part.num_rows:
@@ -64,14 +65,45 @@ def write_fragment(store: Store, table: Table, drop: tuple[str, str] | None, bat
         "minValues": {name: min(seen) for name, seen in ranges.items() if seen},
         "maxValues": {name: max(seen) for name, seen in ranges.items() if seen},
     }
-    return Fragment(path, rows, int(store.fs.size(target)), json.dumps(stats))
+    with store.explained():
+        return Fragment(path, rows, int(store.fs.size(target)), json.dumps(stats))
 
 
-def copy_fragment(store: Store, table: Table, fragment: Fragment) -> Fragment:
-    """The same rows under a new name."""
-    path = f"{fragment.path.rpartition('/')[0]}/{uuid.uuid4().hex}.parquet".lstrip("/")
-    store.fs.cp_file(store.path(f"{table.path}/{fragment.path}"), store.path(f"{table.path}/{path}"))
-    return Fragment(path, fragment.rows, fragment.size_bytes, fragment.stats)
+def copy_path(path: str, version: int) -> str:
+    """The name under which a live fragment takes part in a drop's commit `version`; the same in every attempt."""
+    folder, slash, _ = path.rpartition("/")
+    return f"{folder}{slash}{hashlib.sha256(f'{path} {version}'.encode()).hexdigest()[:32]}.parquet"
+
+
+def copy_fragment(store: Store, table: Table, fragment: Fragment, path: str) -> Fragment:
+    """The same rows under another name, which never holds half of them."""
+    source, target = f"{table.path}/{fragment.path}", f"{table.path}/{path}"
+    if store.is_local:
+        store.upload(Path(store.path(source)), target)
+    else:
+        store.fs.cp_file(store.path(source), store.path(target))
+    return replace(fragment, path=path)
+
+
+def missing(store: Store, table: Table, paths: Collection[str]) -> set[str]:
+    """Those of some files that the store does not have, told from one listing of each folder."""
+    start = len(table.path) + 1
+    folders = {f"{table.path}/{path}".rpartition("/")[0] for path in paths}
+    return set(paths) - {name[start:] for folder in folders for name in store.list(folder)}
+
+
+def read_contents(store: Store, name: str, wanted: set[str]) -> Iterator[tuple[str, bytes]]:
+    """(sha256, bytes) of the `wanted` rows of a file of bronze.contents; takes out of `wanted` what it has found."""
+    with store.explained(), pq.ParquetFile(store.path(name), filesystem=arrow_filesystem(store)) as file:
+        for group in range(file.num_row_groups):
+            here = file.read_row_group(group, columns=["sha256"])["sha256"].to_pylist()
+            if wanted.isdisjoint(here):
+                continue
+            content = file.read_row_group(group, columns=["content"])["content"]
+            for sha256, value in zip(here, content, strict=True):
+                if sha256 in wanted:
+                    wanted.discard(sha256)
+                    yield sha256, value.as_py()
 
 
 def digest(store: Store, table: Table, paths: Collection[str]) -> object:

@@ -1,4 +1,4 @@
-"""The lake's tables, and how a drop enters them exactly once. The only module that touches Delta.
+"""The lake's tables, and how a drop enters them exactly once. Only this module and `stages.maintain` touch Delta.
 
 For a reader who has never seen Delta's log. A Delta table is a folder of Parquet files and a log, `_delta_log/`,
 of numbered commits. A commit lists files added and files removed; the table is whatever its log says is live, so a
@@ -12,7 +12,8 @@ files of its drop in one commit. That commit also carries a counter, the drop's 
   commits against; else `StaleRun`. Delta itself fails the loser of two truly concurrent commits, because both write
   the same counter. Together they fence out racing runs and zombies: a drop's rows are always those of one run.
 - After any commit error the outcome is unknown, so the log is read again: if the drop's live files are our own, the
-  commit did happen; if the counter moved, somebody else won; only if neither holds do we try again.
+  commit did happen; if the counter moved, somebody else won; only if neither holds do we try again. A run that was
+  killed after its commit and is started again knows its own by their names in the same way.
 - New rows equal to the old make no commit, so nothing downstream wakes up for nothing.
 """
 
@@ -21,25 +22,33 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
+from datetime import datetime
 from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.dataset as ds
-import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, Field, Transaction
-from deltalake.exceptions import DeltaError
+from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction
 
 from avlake import probe
-from avlake.errors import StaleRun
-from avlake.fragments import Fragment, arrow_filesystem, copy_fragment, digest, write_fragment
+from avlake.errors import StaleRun, WorkError
+from avlake.fragments import (
+    Fragment,
+    arrow_filesystem,
+    copy_fragment,
+    copy_path,
+    digest,
+    missing,
+    read_contents,
+    write_fragment,
+)
 from avlake.settings import Settings
 from avlake.storage import Store, open_store
 from avlake.tables import BRONZE_CONTENTS, EXTRACTIONS, PARTITION, Table
 
 COMMIT_ATTEMPTS = 8
 WHOLE = "whole"  # names the counter of a table that is replaced whole
-RETENTION_H = 168  # fragments of running tasks look like orphans, so vacuum must not touch the young
 
 
 class Live(NamedTuple):
@@ -47,6 +56,7 @@ class Live(NamedTuple):
 
     path: str
     drop: tuple[str, str] | None
+    rows: int
 
 
 class Lake:
@@ -67,54 +77,59 @@ class Lake:
     def rows(self, table: Table, dataset: str, drop: str, columns: list[str] | None = None) -> pa.Table:
         """A writer's view: all committed rows of one drop, whether readers see them yet or not."""
         found = self._dataset(table.name, lambda live: live.drop == (dataset, drop))
-        return (found or ds.dataset(table.schema.empty_table())).to_table(columns=columns)
+        with self.store.explained():
+            return (found or ds.dataset(table.schema.empty_table())).to_table(columns=columns)
 
-    def scan(self, name: str, drops: Collection[tuple[str, str]] | None = None) -> ds.Dataset | None:
+    def scan(
+        self, name: str, drops: Collection[tuple[str, str]] | None = None, *, at: datetime | None = None
+    ) -> ds.Dataset | None:
         """A reader's view, for DuckDB: the drops whose ops rows are committed. None if there is no such table.
 
         Args:
             drops: what `drops()` said, where several tables are to show the same drops.
+            at: show the table as readers saw it at that moment. The week that `avlake maintain` keeps is safe.
         """
-        visible = set(self.drops() if drops is None else drops)
-        return self._dataset(name, lambda live: live.drop is None or live.drop in visible)
+        visible = set(self.drops(at=at) if drops is None else drops)
+        return self._dataset(name, lambda live: live.drop is None or live.drop in visible, at)
 
-    def drops(self, name: str = EXTRACTIONS.name) -> list[tuple[str, str]]:
+    def drops(self, name: str = EXTRACTIONS.name, *, at: datetime | None = None) -> list[tuple[str, str]]:
         """(dataset, drop_date) of every drop in a table, sorted; by default of those that exist for readers."""
-        delta = self._delta(name)
-        return sorted({live.drop for live in _live(delta) if live.drop}) if delta else []
+        delta = self.delta(name, at)
+        return sorted({live.drop for live in live_files(delta) if live.drop}) if delta else []
 
     def tables(self) -> list[str]:
         """Names of the tables that exist, `layer.table`, sorted."""
-        logs = self.store.fs.glob(self.store.path("*/*/_delta_log"))
+        with self.store.explained():
+            logs = self.store.fs.glob(self.store.path("*/*/_delta_log"))
         return sorted(".".join(path.split("/")[-3:-1]) for path in logs)
 
     def log_version(self, name: str) -> str | None:
         """A table's newest commit, whoever made it, as `<table's own id>/<number>`; None if there is no such table."""
-        delta = self._delta(name)
-        return f"{delta.metadata().id}/{delta.version()}" if delta else None
+        return f"{delta.metadata().id}/{delta.version()}" if (delta := self.delta(name)) else None
+
+    def delta(self, name: str, at: datetime | None = None) -> DeltaTable | None:
+        """A table's snapshot, the newest or as of a moment; None if there is no such table."""
+        with self.store.explained():
+            try:
+                found = DeltaTable(self._uri(name), storage_options=self.store.delta_options)
+            except TableNotFoundError:
+                return None
+            if at is not None:
+                found.load_as_version(at)
+            return found
 
     def holds(self, table: Table, dataset: str, drop: str, fragments: Collection[Fragment]) -> bool:
         """Are exactly these fragments the drop's live files?"""
-        delta = self._delta(table.name)
-        live = {file.path for file in _live(delta) if file.drop == (dataset, drop)} if delta else set()
+        delta = self.delta(table.name)
+        live = {file.path for file in live_files(delta) if file.drop == (dataset, drop)} if delta else set()
         return live == {f.path for f in fragments if f.rows}
 
     def contents(self, dataset: str, drop: str, shas: Collection[str]) -> Iterator[tuple[str, bytes]]:
         """(sha256, bytes) of small files, in stored order; reads only the row groups that hold one of `shas`."""
-        delta, wanted = self._delta(BRONZE_CONTENTS.name), set(shas)
-        for live in _live(delta) if delta else []:
-            if live.drop != (dataset, drop) or not wanted:
-                continue
-            with pq.ParquetFile(self.store.path(f"{BRONZE_CONTENTS.path}/{live.path}"), filesystem=self._fs) as file:
-                for group in range(file.num_row_groups):
-                    here = file.read_row_group(group, columns=["sha256"])["sha256"].to_pylist()
-                    if wanted.isdisjoint(here):
-                        continue
-                    content = file.read_row_group(group, columns=["content"])["content"]
-                    for sha256, value in zip(here, content, strict=True):
-                        if sha256 in wanted:
-                            wanted.discard(sha256)
-                            yield sha256, value.as_py()
+        delta, wanted = self.delta(BRONZE_CONTENTS.name), set(shas)
+        for live in live_files(delta) if delta else []:
+            if live.drop == (dataset, drop) and wanted:
+                yield from read_contents(self.store, f"{BRONZE_CONTENTS.path}/{live.path}", wanted)
 
     # --- writing
 
@@ -159,15 +174,6 @@ class Lake:
 
         return self._until_known(table, attempt)
 
-    def maintain(self) -> dict[str, int]:
-        """Compact small files and remove those nobody has referred to for a week: files removed, by table."""
-        removed = {}
-        for name in self.tables():
-            delta = DeltaTable(self._uri(name), storage_options=self.store.delta_options)
-            delta.optimize.compact()
-            removed[name] = len(delta.vacuum(retention_hours=RETENTION_H, dry_run=False, full=True))
-        return removed
-
     # --- how a commit is made
 
     def _replace(
@@ -175,22 +181,32 @@ class Lake:
     ) -> bool:
         app = "/".join(drop) if drop else WHOLE
         own = {f.path: f for f in fragments if f.rows}
+        copies = {path: copy_path(path, expected + 1) for path in own}
 
         def attempt(delta: DeltaTable) -> bool:
-            nonlocal own
             version = delta.transaction_version(app) or 0
-            live = {file.path for file in _live(delta) if drop in (None, file.drop)}
-            if live == own.keys():
+            live = {file.path: file.rows for file in live_files(delta) if drop in (None, file.drop)}
+            if live.keys() == {copies[path] if copies[path] in live else path for path in own}:
                 return version != expected  # ours: an earlier attempt at this very commit did happen
             if version != expected:
                 raise StaleRun(
                     f"{table.name}: another run has committed {app} since this one was planned "
                     f"(version {version}, expected {expected}); nothing was changed, run it again"
                 )
-            if _same_columns(delta, table) and digest(self.store, table, live) == digest(self.store, table, own):
+            if gone := missing(self.store, table, own):
+                raise StaleRun(
+                    f"{table.name}: {len(gone)} of the files that this run wrote for {app} are gone, it is too old: "
+                    "nothing was changed, run it again"
+                )
+            same_size = sum(live.values()) == sum(f.rows for f in own.values())
+            if (
+                same_size
+                and _same_columns(delta, table)
+                and digest(self.store, table, live) == digest(self.store, table, own)
+            ):
                 return False
-            fresh = [copy_fragment(self.store, table, f) if f.path in live else f for f in own.values()]
-            own = {f.path: f for f in fresh}  # copied because Delta cannot remove and add one file in one commit
+            fresh = [copy_fragment(self.store, table, f, copies[p]) if p in live else f for p, f in own.items()]
+            # Copied because Delta cannot remove and add one file in one commit.
             self._commit(delta, table, fresh, mode="overwrite", drop=drop, fence=Transaction(app, expected + 1))
             return True
 
@@ -200,9 +216,10 @@ class Lake:
         """Repeat an attempt, each time on a fresh snapshot, until its outcome is known."""
         for tried in range(COMMIT_ATTEMPTS):
             try:
-                return attempt(self._delta(table.name) or self._create(table))
-            except (DeltaError, OSError):
-                if tried == COMMIT_ATTEMPTS - 1:
+                with self.store.explained():
+                    return attempt(self.delta(table.name) or self._create(table))
+            except (DeltaError, OSError, WorkError) as error:
+                if isinstance(error, StaleRun) or tried == COMMIT_ATTEMPTS - 1:
                     raise
                 time.sleep(0.05 * 2**tried * (1 + random.random()))
         raise AssertionError("unreachable")
@@ -229,16 +246,11 @@ class Lake:
         )
 
     def _version(self, name: str, app: str) -> int:
-        delta = self._delta(name)
+        delta = self.delta(name)
         return (delta.transaction_version(app) or 0) if delta else 0
 
     def _uri(self, name: str) -> str:
         return self.store.uri_of(name.replace(".", "/"))
-
-    def _delta(self, name: str) -> DeltaTable | None:
-        if not DeltaTable.is_deltatable(self._uri(name), storage_options=self.store.delta_options):
-            return None
-        return DeltaTable(self._uri(name), storage_options=self.store.delta_options)
 
     def _create(self, table: Table) -> DeltaTable:
         if self.store.is_local:
@@ -251,23 +263,25 @@ class Lake:
             storage_options=self.store.delta_options,
         )
 
-    def _dataset(self, name: str, wanted: Callable[[Live], bool]) -> ds.Dataset | None:
-        delta = self._delta(name)
+    def _dataset(self, name: str, wanted: Callable[[Live], bool], at: datetime | None = None) -> ds.Dataset | None:
+        delta = self.delta(name, at)
         if delta is None:
             return None
         form, folder = ds.ParquetFileFormat(), self.store.path(name.replace(".", "/"))
         files = [
             form.make_fragment(f"{folder}/{live.path}", self._fs, _expression(live.drop))
-            for live in _live(delta)
+            for live in live_files(delta)
             if wanted(live)
         ]
         return ds.FileSystemDataset(files, pa.schema(delta.schema().to_arrow()), form, self._fs)
 
 
-def _live(delta: DeltaTable) -> list[Live]:
+def live_files(delta: DeltaTable) -> list[Live]:
+    """The files that make up a snapshot, sorted by path."""
     found = pa.table(delta.get_add_actions(flatten=True)).to_pylist()
     column = [f"partition.{name}" for name in PARTITION]
-    return sorted(Live(a["path"], (a[column[0]], a[column[1]]) if column[0] in a else None) for a in found)
+    drops = ((a[column[0]], a[column[1]]) if column[0] in a else None for a in found)
+    return sorted(Live(a["path"], drop, a["num_records"]) for a, drop in zip(found, drops, strict=True))
 
 
 def _expression(drop: tuple[str, str] | None) -> ds.Expression | None:

@@ -1,7 +1,8 @@
 """The stores that every test here runs on: a folder, S3 (moto's server), Azure (Azurite), and any S3 endpoint.
 
-The last one is `endpoint`: AVLAKE_TEST_S3_URI=s3://bucket/prefix, AWS_ENDPOINT_URL and credentials in the environment.
-A test gets a bucket, container or prefix of its own; the servers live as long as the session.
+`make test` runs them on a folder, `make storage` on all. The last one is there when it is named: AVLAKE_TEST_S3_URI=
+s3://bucket/prefix, AWS_ENDPOINT_URL and credentials in the environment. A test gets a bucket, container or prefix of
+its own; the servers live as long as the session.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from avlake.storage import open_store
 
 DROP = "2026-09-01"
 ENDPOINT = os.environ.get("AVLAKE_TEST_S3_URI", "").rstrip("/")
-STORES = ("folder", "s3", "azure", *(["endpoint"] if ENDPOINT else []))
+SERVERS = [pytest.param(name, marks=pytest.mark.storage) for name in ("s3", "azure", *(["endpoint"] * bool(ENDPOINT)))]
 AZURITE = Path(__file__).parents[2] / ".venv/azurite/node_modules/.bin/azurite-blob"
 ACCOUNT = "devstoreaccount1"
 # Azurite's own, the same everywhere: https://learn.microsoft.com/azure/storage/common/storage-connect-azurite
@@ -90,7 +91,7 @@ def azure_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield f"{address}/{ACCOUNT}"
 
 
-@pytest.fixture(params=STORES)
+@pytest.fixture(params=["folder", *SERVERS])
 def store_root(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
     """An empty place in each store, and its credentials in the environment."""
     if request.param == "folder":
@@ -131,7 +132,7 @@ def azure_container(address: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture
 def store_uri(store_root: str) -> str:
-    """A fresh lake's URI on each of STORES."""
+    """A fresh lake's URI on each store."""
     return f"{store_root}/lake"
 
 
@@ -146,8 +147,8 @@ def settings(store_uri: str, tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def lake(settings: Settings) -> Lake:
-    return Lake.open(settings)
+def lake(store_uri: str) -> Lake:
+    return Lake(open_store(store_uri))
 
 
 @pytest.fixture

@@ -4,15 +4,18 @@ none       passes everything on
 deaf       drops If-None-Match: every conditional create succeeds, as on a store that ignores the header
 slow-look  looks whether the name is taken and writes a moment later, as a gateway does that checks by itself
 garbling   keeps other bytes than those the first writer sent
+mute       passes a Delta commit on, and breaks the connection instead of answering; once
 """
 
 from __future__ import annotations
 
 import contextlib
 import http.client
+import re
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -40,6 +43,10 @@ def proxy(upstream: str, log: Path, *, fault: str = "none", port: int = 0) -> It
             server.kill()
 
 
+COMMIT = re.compile(r"_delta_log/\d{20}\.json")
+silenced = threading.Event()
+
+
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
@@ -60,7 +67,13 @@ class Handler(BaseHTTPRequestHandler):
         if condition and fault == "garbling":
             body += b"!"
             headers = {k: v for k, v in headers.items() if "checksum" not in k} | {"content-length": str(len(body))}
-        self.answer(*forward(host, self.command, self.path, body, headers))
+        answer = forward(host, self.command, self.path, body, headers)
+        if fault == "mute" and self.command == "PUT" and COMMIT.search(self.path) and not silenced.is_set():
+            silenced.set()
+            self.close_connection = True
+            self.connection.shutdown(socket.SHUT_RDWR)
+            return
+        self.answer(*answer)
 
     def answer(self, status: int, headers: dict[str, str], body: bytes) -> None:
         self.send_response(status)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import typer
 
 from avlake import doctor, output, overview
-from avlake.cli.console import Format
+from avlake.cli.console import Format, show_objects
 from avlake.lake import Lake
 from avlake.settings import load_settings
+from avlake.stages.maintain import maintain as maintain_
 
 app = typer.Typer()
 models_app = typer.Typer(help="Third-party model files, and the models trained here.", no_args_is_help=True)
@@ -15,10 +16,9 @@ app.add_typer(models_app, name="models")
 
 
 @app.command()
-def maintain() -> None:
+def maintain(format_: Format = "table") -> None:
     """Compact small files, and remove those nobody has referred to for a week."""
-    removed = Lake.open(load_settings()).maintain()
-    output.show(("table", "files_removed"), sorted(removed.items()), "table")
+    show_objects(maintain_(load_settings()), format_)
 
 
 @app.command("doctor")

@@ -193,13 +193,13 @@ def discover(pipeline: str) -> Any:
 
 
 def maintain() -> Any:
-    """Compact and vacuum every table of the lake; files removed, by table."""
+    """Tidy the lake, see `avlake.stages.maintain`; bytes freed, by table."""
 
     @task(pool=assets.POOL)
     def maintain() -> dict[str, int]:
-        from avlake.lake import Lake
+        from avlake.stages.maintain import maintain as tidy
 
-        return Lake.open(task_settings()).maintain()
+        return {done.what: done.bytes_freed for done in tidy(task_settings())}
 
     return maintain()
 

@@ -15,10 +15,12 @@ from typing import IO, Any, NamedTuple
 
 import pyarrow as pa
 
+from avlake.ages import RETENTION_H, age_h
 from avlake.errors import WorkError
 from avlake.lake import Lake
 from avlake.settings import MIB
 
+FOLDER = "objects"
 BUFFER_BYTES = 64 * MIB
 ROW_GROUP_BYTES = 16 * MIB
 
@@ -33,7 +35,7 @@ class Content(NamedTuple):
 
 def object_name(sha256: str) -> str:
     """Where a large file's bytes lie, relative to the lake."""
-    return f"objects/{sha256[:2]}/{sha256}"
+    return f"{FOLDER}/{sha256[:2]}/{sha256}"
 
 
 def read_checked(file: IO[bytes], row: dict[str, Any]) -> bytes:
@@ -50,11 +52,14 @@ def read_checked(file: IO[bytes], row: dict[str, Any]) -> bytes:
 def store_object(lake: Lake, file: IO[bytes], row: dict[str, Any]) -> None:
     """Write a large file's object unless it is there; through a private copy, so that its name never lies.
 
+    An old object is written again: `avlake maintain` may be about to remove it, for no row may have named it till now.
+
     Raises:
         WorkError: if the bytes are no longer those that were hashed.
     """
     name = object_name(row["sha256"])
-    if lake.store.exists(name):
+    age = age_h(lake.store, name)
+    if age is not None and age < RETENTION_H / 2:
         return
     with tempfile.NamedTemporaryFile(prefix="avlake-") as copy:
         shutil.copyfileobj(file, copy)

@@ -16,6 +16,8 @@ from avlake.fragments import Fragment
 from avlake.lake import Lake
 from avlake.tables import Table
 
+FOLDER = "_work"
+
 
 @dataclass(frozen=True)
 class Item:
@@ -114,7 +116,7 @@ def load_result(lake: Lake, plan: Plan, shard: str) -> tuple[Output, dict[str, A
 
 
 def folder(dataset: str, drop: str) -> str:
-    return f"_work/{dataset}/{drop}"
+    return f"{FOLDER}/{dataset}/{drop}"
 
 
 def _read(lake: Lake, name: str) -> Any:

@@ -1,44 +1,32 @@
-"""A drop enters a table exactly once: replaced, raced, retried and fenced, on the real log."""
+"""A drop enters a table exactly once: replaced, raced, retried, killed and fenced, on the real log of every store."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
+import json
+import os
+import time
+from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from faulty import proxy
+from rows import DROP, OTHER, RACERS, Racers, commit_and_die, label_rows, values, write
 
 from avlake.errors import StaleRun
-from avlake.fragments import Fragment
+from avlake.fragments import copy_path
 from avlake.lake import Lake
 from avlake.storage import open_store
-from avlake.tables import BRONZE_CONTENTS, LABELS, RUNS, THRESHOLDS, Table, silver
-
-DROP = ("voxforge", "2026-09-01")
-OTHER = ("voxforge", "2026-09-02")
+from avlake.tables import BRONZE_CONTENTS, EXTRACTIONS, LABELS, RUNS, THRESHOLDS, Table, silver
 
 
-@pytest.fixture
-def lake(tmp_path: Path) -> Lake:
-    return Lake(open_store(str(tmp_path / "lake")))
-
-
-def label_rows(*values: str, drop: tuple[str, str] = DROP) -> pa.Table:
-    rows = [
-        {"file_id": f"f{i}", "dataset": drop[0], "drop_date": drop[1], "name": "gender", "value": v}
-        for i, v in enumerate(values)
-    ]
-    return pa.Table.from_pylist(rows, schema=LABELS.schema)
-
-
-def write(lake: Lake, *values: str, drop: tuple[str, str] = DROP) -> list[Fragment]:
-    return [lake.write_fragment(LABELS, *drop, [label_rows(*values, drop=drop)])]
-
-
-def values(lake: Lake, drop: tuple[str, str] = DROP) -> list[str]:
-    return sorted(lake.rows(LABELS, *drop)["value"].to_pylist())
+@pytest.fixture(scope="module")
+def racers() -> Iterator[Racers]:
+    processes = Racers()
+    yield processes
+    processes.close()
 
 
 def test_nothing_is_there_before_the_first_commit(lake: Lake) -> None:
@@ -100,50 +88,108 @@ def test_a_live_fragment_can_be_part_of_a_later_commit(lake: Lake) -> None:
     assert values(lake) == ["a", "b"]
 
 
-def race(actions: list[Callable[[], bool]]) -> list[object]:
-    gate, outcomes = threading.Barrier(len(actions)), [None] * len(actions)
-
-    def run(index: int) -> None:
-        gate.wait()
-        try:
-            outcomes[index] = actions[index]()
-        except StaleRun as error:
-            outcomes[index] = error
-
-    threads = [threading.Thread(target=run, args=(i,)) for i in range(len(actions))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return outcomes
-
-
 @pytest.mark.parametrize("existing", [False, True])
-def test_of_racing_runs_of_one_drop_exactly_one_wins(lake: Lake, existing: bool) -> None:
+def test_of_racing_runs_of_one_drop_exactly_one_wins(lake: Lake, racers: Racers, existing: bool) -> None:
     if existing:
         lake.commit_drop(LABELS, *DROP, write(lake, "old"), expected_version=0)
-    version = lake.drop_version(LABELS, *DROP)
-    runs = [write(lake, f"run{i}", f"more{i}") for i in range(6)]
-    outcomes = race([lambda r=r: lake.commit_drop(LABELS, *DROP, r, expected_version=version) for r in runs])
-    assert outcomes.count(True) == 1
-    assert sum(isinstance(o, StaleRun) for o in outcomes) == 5
-    winner = outcomes.index(True)
+    runs = [write(lake, f"run{i}", f"more{i}") for i in range(RACERS)]
+    outcomes = racers.commit(lake, [(DROP, run, int(existing)) for run in runs])
+    assert sorted(outcomes) == ["stale"] * (RACERS - 1) + ["won"]
+    winner = outcomes.index("won")
     assert values(lake) == [f"more{winner}", f"run{winner}"]
+    assert lake.drop_version(LABELS, *DROP) == 1 + existing
 
 
-def test_racing_runs_of_different_drops_all_win(lake: Lake) -> None:
-    drops = [("voxforge", f"2026-10-{day:02}") for day in range(1, 9)]
-    runs = [write(lake, drop[1], drop=drop) for drop in drops]
-    actions = [
-        lambda r=r, d=d: lake.commit_drop(LABELS, *d, r, expected_version=0) for r, d in zip(runs, drops, strict=True)
-    ]
-    assert race(actions) == [True] * 8
+def test_a_run_started_twice_leaves_its_rows_once(lake: Lake, racers: Racers) -> None:
+    run = write(lake, "a", "b")
+    outcomes = racers.commit(lake, [(DROP, run, 0)] * RACERS)
+    assert outcomes == ["won"] * RACERS
+    assert values(lake) == ["a", "b"]
+    assert lake.drop_version(LABELS, *DROP) == 1
+
+
+def test_racing_runs_of_different_drops_all_win(lake: Lake, racers: Racers) -> None:
+    drops = [("voxforge", f"2026-10-{day:02}") for day in range(1, RACERS + 1)]
+    outcomes = racers.commit(lake, [(drop, write(lake, drop[1], drop=drop), 0) for drop in drops])
+    assert outcomes == ["won"] * RACERS
     assert [values(lake, drop) for drop in drops] == [[drop[1]] for drop in drops]
 
 
-def test_readers_see_only_drops_whose_ops_rows_are_committed(lake: Lake) -> None:
-    from avlake.tables import EXTRACTIONS
+def test_a_commit_whose_process_was_killed_is_known_by_the_next(lake: Lake) -> None:
+    first = write(lake, "a")
+    lake.commit_drop(LABELS, *DROP, first, expected_version=0)
+    run = [*first, *write(lake, "b")]
+    assert commit_and_die(lake, run, 1) == -9
+    before = lake.log_version(LABELS.name)
+    assert before is not None and before.endswith("/2")
+    assert lake.commit_drop(LABELS, *DROP, run, expected_version=1)
+    assert (values(lake), lake.log_version(LABELS.name)) == (["a", "b"], before)
+    (live,) = [path for path in lake.store.list(LABELS.path) if path.endswith(copy_path(first[0].path, 2))]
+    assert live
 
+
+def test_a_run_whose_files_are_gone_is_refused(lake: Lake) -> None:
+    lake.commit_drop(LABELS, *DROP, write(lake, "a"), expected_version=0)
+    old = write(lake, "b")
+    lake.store.delete(f"{LABELS.path}/{old[0].path}")
+    with pytest.raises(StaleRun, match="1 of the files that this run wrote"):
+        lake.commit_drop(LABELS, *DROP, old, expected_version=1)
+    assert values(lake) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("store_root", "variable"),
+    [
+        pytest.param("s3", "AWS_ENDPOINT_URL", marks=pytest.mark.storage),
+        pytest.param("azure", "AZURE_STORAGE_ENDPOINT", marks=pytest.mark.storage),
+    ],
+    indirect=["store_root"],
+)
+def test_a_commit_whose_answer_is_lost_has_happened_once(
+    lake: Lake, variable: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    lake.commit_drop(LABELS, *DROP, write(lake, "a"), expected_version=0)
+    run = write(lake, "b", "c")
+    log = tmp_path / "requests"
+    with proxy(os.environ[variable], log, fault="mute") as address:
+        monkeypatch.setenv(variable, address)
+        assert Lake(open_store(lake.store.uri)).commit_drop(LABELS, *DROP, run, expected_version=1)
+    assert [line for line in log.read_text().splitlines() if line.startswith("PUT") and "_delta_log" in line]
+    assert values(lake) == ["b", "c"]
+    assert (lake.drop_version(LABELS, *DROP), (lake.log_version(LABELS.name) or "").rpartition("/")[2]) == (2, "2")
+
+
+def test_a_table_is_read_as_it_was(lake: Lake) -> None:
+    def ops(drop: tuple[str, str]) -> None:
+        row = {"dataset": drop[0], "drop_date": drop[1], "file_id": "f"}
+        rows = pa.Table.from_pylist([row], schema=EXTRACTIONS.schema)
+        lake.commit_drop(EXTRACTIONS, *drop, [lake.write_fragment(EXTRACTIONS, *drop, [rows])], expected_version=0)
+
+    def seen(at: datetime | None) -> list[str]:
+        found = lake.scan(LABELS.name, at=at)
+        return sorted(found.to_table()["value"].to_pylist()) if found else []
+
+    moments = [_now()]
+    lake.commit_drop(LABELS, *DROP, write(lake, "a"), expected_version=0)
+    ops(DROP)
+    moments.append(_now())
+    lake.commit_drop(LABELS, *OTHER, write(lake, "x", drop=OTHER), expected_version=0)  # no ops rows: not there yet
+    moments.append(_now())
+    lake.commit_drop(LABELS, *DROP, write(lake, "b"), expected_version=1)
+    ops(OTHER)
+    assert [seen(at) for at in moments] == [[], ["a"], ["a"]]
+    assert seen(None) == ["b", "x"]
+
+
+def _now() -> datetime:
+    """A moment that no commit shares: object stores keep whole seconds."""
+    time.sleep(1.1)
+    now = datetime.now(UTC)
+    time.sleep(1.1)
+    return now
+
+
+def test_readers_see_only_drops_whose_ops_rows_are_committed(lake: Lake) -> None:
     for drop in (DROP, OTHER):
         lake.commit_drop(LABELS, *drop, write(lake, drop[1], drop=drop), expected_version=0)
     ops = pa.Table.from_pylist([{"dataset": DROP[0], "drop_date": DROP[1], "file_id": "f"}], schema=EXTRACTIONS.schema)
@@ -170,8 +216,6 @@ def test_a_table_may_gain_a_column(lake: Lake) -> None:
 
 
 def test_commits_carry_statistics_for_file_skipping(lake: Lake) -> None:
-    import json
-
     (fragment,) = write(lake, "a", "b", "c")
     assert json.loads(fragment.stats) == {
         "numRecords": 3,
@@ -221,17 +265,6 @@ def test_a_whole_table_is_replaced_with_its_schema(lake: Lake) -> None:
     assert scanned is not None and scanned.to_table().to_pylist() == [{"a": "y", "c": 0.5}]
     with pytest.raises(StaleRun):
         lake.replace_table(second, [pa.table({"a": ["z"], "c": [0.5]})], expected_version=1)
-
-
-def test_maintenance_compacts_and_spares_young_fragments(lake: Lake) -> None:
-    for i in range(3):
-        fragments = [f for v in ("a", "b", "c") for f in write(lake, v + str(i))]
-        lake.commit_drop(LABELS, *DROP, fragments, expected_version=i)
-    running = write(lake, "not committed yet")
-    lake.maintain()
-    assert values(lake) == ["a2", "b2", "c2"]
-    assert lake.commit_drop(LABELS, *DROP, running, expected_version=3)
-    assert values(lake) == ["not committed yet"]
 
 
 def test_a_whole_table_loses_a_column_that_is_not_made_any_more(lake: Lake) -> None:
