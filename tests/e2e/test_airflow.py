@@ -1,5 +1,6 @@
 """A real Airflow: its scheduler, its REST API, its task processes, and what a power cut does to them."""
 
+import shutil
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -122,7 +123,10 @@ def test_a_second_run_of_the_same_drop_does_nothing(world):
     assert world.versions() == before
 
 
-def test_discovery_starts_each_drop_once_under_its_date(world):
+def test_discovery_follows_a_drop_to_and_fro(world):
+    """A new delivery is a run, an unchanged one is none, and one that comes back is one again."""
+    drop = "2026-03-03"
+    first, second = (write_drop(world.folder / f"{n}", drop, speakers=1, utterances=1, seed=n) for n in (1, 2))
     world.airflow.pause("discover_drops", False)
 
     def discover() -> dict[str, int]:
@@ -134,15 +138,21 @@ def test_discovery_starts_each_drop_once_under_its_date(world):
             time.sleep(0.5)
         return world.airflow.xcom("discover_drops", runs[-1]["dag_run_id"], PIPELINE)
 
-    since = datetime.now(UTC)
-    discover()
-    assert discover() == {"drops": len(DROPS), "started": 0}
+    def run_of(delivery: Path) -> str:
+        """What the one run is called that this delivery starts."""
+        since, target = datetime.now(UTC), world.landing / "voxforge" / drop
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(delivery, target)  # with its times: the same delivery again
+        assert discover() == {"drops": len(DROPS) + 1, "started": 1}
+        (run,) = Follower(world.airflow, PIPELINE, since, frozenset([drop])).drops()
+        assert run["state"] == "success"
+        assert discover() == {"drops": len(DROPS) + 1, "started": 0}
+        return str(run["dag_run_id"])
+
+    names = [run_of(delivery) for delivery in (first, second, first)]
     world.airflow.pause("discover_drops", True)
-    follower = Follower(world.airflow, PIPELINE, since, frozenset(DROPS))
-    runs = follower.drops()
-    assert {run["partition_key"] for run in runs} == set(DROPS)
-    assert {run["state"] for run in runs} == {"success"}
-    assert all(str(run["dag_run_id"]).startswith("discovered__") for run in runs)
+    assert all(name.startswith(f"discovered__{drop}__") for name in names)
+    assert len(set(names)) == 3
 
 
 def test_a_drop_over_its_failure_budget_is_red_and_its_good_rows_are_kept(world):
