@@ -15,9 +15,8 @@ WORKDIR /opt/avlake
 
 # For a CPU-only image: --build-arg EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
 ARG EXTRA_INDEX_URL=""
-COPY requirements.txt infra/docker/requirements-kubernetes.txt ./
-RUN PIP_EXTRA_INDEX_URL="${EXTRA_INDEX_URL}" pip install --no-cache-dir --disable-pip-version-check \
-    -r requirements.txt -r requirements-kubernetes.txt
+COPY requirements.txt ./
+RUN PIP_EXTRA_INDEX_URL="${EXTRA_INDEX_URL}" pip install --no-cache-dir --disable-pip-version-check -r requirements.txt
 
 # The code belongs to root: who runs it cannot change it.
 COPY pyproject.toml README.md ./
