@@ -1,4 +1,4 @@
-"""Doctor finds what is wrong with each service, whatever else is wrong, and says what mends it; it never shows a secret."""
+"""Doctor finds what is wrong with each service, whatever else is wrong, and says what mends it, showing no secret."""
 
 from __future__ import annotations
 
