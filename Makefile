@@ -6,7 +6,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup run stop clean secrets test check lint e2e storage distributed bench lock
+.PHONY: help setup run stop clean secrets test check lint e2e storage distributed bench scale lock
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -82,6 +82,9 @@ check: lint test ## lint, types and tests: what has to pass before a commit
 
 bench: $(STAMP) ## measure against named peers
 	$(BIN)/python bench/extraction.py $(BENCH_ARGS)
+
+scale: $(STAMP) ## plan, commit, curate and publish a drop of a million recordings, within bounds
+	$(BIN)/python bench/scale.py $(BENCH_ARGS)
 
 lock: $(STAMP) ## pin requirements.in into requirements.txt
 	$(BIN)/python -m pip install --quiet pip-tools
