@@ -45,3 +45,9 @@ def test_an_unknown_scheme_says_what_works() -> None:
 def test_credentials_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush")
     assert "hush" not in repr(open_store("s3://bucket/lake", {"AWS_ACCESS_KEY_ID": "id"}))
+
+
+def test_a_bucket_is_never_removed_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # nobody is asked
+    with pytest.raises(RequestError, match="bucket"):
+        open_store("s3://lake").delete("")

@@ -153,7 +153,9 @@ class Store:
             return []
 
     def delete(self, name: str) -> None:
-        """Remove a file or a folder with all it holds; missing is fine."""
+        """Remove a file or a folder with all it holds; missing is fine. A bucket itself is never removed."""
+        if not name and "/" not in self.root:
+            raise RequestError(f"{self.uri} is a bucket or container of its own; name what is to be removed from it")
         try:
             with self.explained():
                 self.fs.rm(self.path(name), recursive=True)
