@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from avlake.stages.estimate import Estimate
 from avlake.stages.side_by_side import FILES_PER_SHARD
 
-WRITES_PER_DROP, READS_PER_DROP = 115.0, 185.0
-WRITES_PER_SHARD, READS_PER_SHARD = 9.0, 44.0
-READS_PER_OLDER_DROP = 106.0  # how many more reads a drop takes for each drop before it
+WRITES_PER_DROP, READS_PER_DROP = 97.0, 320.0
+WRITES_PER_SHARD, READS_PER_SHARD = 8.0, 65.0
+READS_PER_OLDER_DROP = 111.0  # how many more reads a drop takes for each drop before it
 OLDER_DROPS_MOST = 50.0  # on average between two checkpoints
 WRITES_PER_OBJECT, READS_PER_OBJECT = 1.0, 3.0
-WRITES_PER_RUN, READS_PER_RUN = 90.0, 200.0
+WRITES_PER_RUN, READS_PER_RUN = 170.0, 137.0
 
 
 @dataclass(frozen=True)
