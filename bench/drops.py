@@ -25,7 +25,7 @@ from deltalake.transaction import AddAction
 
 from avlake.lake import Lake
 from avlake.settings import Settings
-from avlake.tables import EXTRACTIONS
+from avlake.tables import EXTRACTIONS, PARTITION
 
 DATASET = "voxforge"
 FILES_PER_DROP = 200
@@ -66,13 +66,12 @@ def _open_large(files: int) -> None:
         _commit(lake, 0)
         delta = DeltaTable(lake.store.uri_of(EXTRACTIONS.path))
         stats = json.dumps({"numRecords": 5000, "minValues": {"file_id": "0" * 32}, "maxValues": {"file_id": "f" * 32}})
-        for index in range(1, files // FILES_PER_DROP + 1):
-            place = {"dataset": DATASET, "drop_date": _date(index)}
-            names = (f"dataset={DATASET}/drop_date={_date(index)}/{uuid.uuid4().hex}" for _ in range(FILES_PER_DROP))
-            adds = [AddAction(f"{name}.parquet", 10**6, place, 0, True, stats) for name in names]
-            delta.create_write_transaction(adds, "append", EXTRACTIONS.schema, list(place))
+        adds = [_add(_date(1 + index // FILES_PER_DROP), stats) for index in range(files)]
+        delta.create_write_transaction(adds, "append", EXTRACTIONS.schema, list(PARTITION))
+        DeltaTable(lake.store.uri_of(EXTRACTIONS.path)).create_checkpoint()
+        del adds
         points = sorted(Path(folder).rglob("*.checkpoint.parquet"))
-        print(f"{files} live files, checkpoint {points[-1].stat().st_size / files if points else 0:.0f} bytes a file")
+        print(f"{files} live files, checkpoint {points[-1].stat().st_size / files:.0f} bytes a file")
         for name, call in {
             "drop_version": lambda: lake.drop_version(EXTRACTIONS, DATASET, _date(1)),
             "drops": lake.drops,
@@ -81,7 +80,15 @@ def _open_large(files: int) -> None:
             began = time.perf_counter()
             call()
             print(f"{name:<17} {time.perf_counter() - began:6.2f} s", flush=True)
+        before = time.perf_counter()
+        _commit(lake, 10**6 // 2)
+        print(f"commit of a drop  {time.perf_counter() - before:6.2f} s")
         print(f"peak memory       {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
+
+
+def _add(drop: str, stats: str) -> AddAction:
+    name = f"dataset={DATASET}/drop_date={drop}/{uuid.uuid4().hex}.parquet"
+    return AddAction(name, 10**6, {"dataset": DATASET, "drop_date": drop}, 0, True, stats)
 
 
 def _commit(lake: Lake, index: int) -> float:

@@ -130,11 +130,16 @@ def plan(
 
 def _cut(con: duckdb.DuckDBPyConnection, per_task: int) -> Iterator[list[Item]]:
     """What is missing, in shards; in stored order, so that a shard reads few row groups."""
+    con.execute(
+        """CREATE TABLE items AS SELECT sha256[1] AS digit, file_id, path, sha256, uri, extractor
+        FROM missing JOIN media USING (file_id)"""
+    )
     rows = (
         row
+        for digit in "0123456789abcdef"  # a part at a time, for DuckDB sorts in memory
         for batch in bounded.batches(
             con,
-            """SELECT file_id, path, sha256, uri, extractor FROM missing JOIN media USING (file_id)
+            f"""SELECT file_id, path, sha256, uri, extractor FROM items WHERE digit = '{digit}'
             ORDER BY sha256, file_id, extractor""",
         )
         for row in zip(*(column.to_pylist() for column in batch.columns), strict=True)

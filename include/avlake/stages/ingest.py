@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 from avlake.datasets import base
@@ -118,19 +119,24 @@ def archive_failures(lake: Lake, dataset: str, drop: str, settings: Settings | N
 
 def _without_members(lake: Lake, dataset: str, drop: str) -> list[Row]:
     """Archives that no row is a member of; members may be archives themselves."""
-    found: dict[str, Row] = {}
-    archive = ""
     with bounded.connect() as con:
         bounded.show(con, "files", lake, BRONZE_FILES, [(dataset, drop)])
-        # In this order an archive's members follow it: no name holds what sorts before chr(1).
-        query = "SELECT file_id, path, sha256, uri FROM files ORDER BY replace(path, '/', chr(1))"
-        for row in (row for batch in bounded.batches(con, query) for row in batch.to_pylist()):
-            if archive and row["path"].startswith(f"{archive}/"):
-                found.pop(archive, None)
-            elif is_archive(row["path"]):
-                archive = row["path"]
-                found[archive] = row
-    return list(found.values())
+        bounded.predicate(con, "is_archive", is_archive)
+        named = con.execute("SELECT path FROM files WHERE is_archive(path)").fetchall()
+        empty = dict.fromkeys((path for (path,) in named), True)
+        for batch in bounded.batches(con, "SELECT path FROM files WHERE contains(path, '/')"):
+            for path in batch["path"].to_pylist():
+                above = accumulate(path.split("/")[:-1], "{}/{}".format)
+                if archive := next((name for name in above if name in empty), None):
+                    empty[archive] = False
+                    if path in empty:
+                        empty[path] = False
+        broken = [path for path, is_empty in empty.items() if is_empty]
+        query = (
+            "SELECT file_id, path, sha256, uri FROM files SEMI JOIN (SELECT unnest(?::VARCHAR[]) AS path) USING (path)"
+        )
+        rows: list[Row] = con.execute(query, [broken]).to_arrow_table().to_pylist()
+    return rows
 
 
 def _first(entries: list[Entry], max_archives: int | None, known: Collection[str]) -> list[Entry]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Iterator
 from itertools import groupby, islice
+from operator import itemgetter
 from typing import Any
 
 import duckdb
@@ -19,7 +19,19 @@ from avlake.stages.contents import object_name
 TEXTS = pa.schema({"sha256": pa.string(), "content": pa.binary()})
 TEXTS_AT_ONCE = 1_000
 ROWS = pa.schema(dict.fromkeys(("file_id", "subject_id", "name", "value", "source"), pa.string()))
-Row = dict[str, Any]  # of bronze.files, with the content of small texts
+FILES_AT_ONCE = 50_000  # DuckDB sorts in memory
+# Recordings and label files; all of one archive are in one part.
+LABELLED = f"""
+CREATE TABLE labelled AS
+SELECT hash(archive) % ? AS part, archive, file_id, path, media_type, sha256, content
+FROM (
+    SELECT file_id, path, media_type, sha256, NULL AS content FROM files WHERE is_media(path)
+    UNION ALL
+    SELECT file_id, path, media_type, sha256, content
+    FROM files LEFT JOIN texts USING (sha256) WHERE is_label_file(path)
+), LATERAL (SELECT regexp_extract(path, '{ARCHIVE_OF}', 1) AS archive)
+"""
+Row = dict[str, Any]  # of `labelled`
 
 
 def labels(con: duckdb.DuckDBPyConnection, lake: Lake, dataset: Dataset, drop: str) -> Iterator[pa.Table]:
@@ -28,10 +40,11 @@ def labels(con: duckdb.DuckDBPyConnection, lake: Lake, dataset: Dataset, drop: s
     What lies in an archive is labelled by what lies in it; all that lies in none is labelled together.
     """
     bounded.predicate(con, "is_label_file", dataset.label_files)
-    con.execute("CREATE TABLE label_files AS SELECT file_id, sha256, uri FROM files WHERE is_label_file(path)")
-    shas = con.execute("SELECT DISTINCT sha256 FROM label_files WHERE uri IS NULL").fetchall()
+    shas = con.execute("SELECT DISTINCT sha256 FROM files WHERE is_label_file(path) AND uri IS NULL").fetchall()
     bounded.fill(con, "texts", TEXTS, _texts(lake, dataset.name, drop, {sha256 for (sha256,) in shas}))
-    found = _labels(lake, dataset, _rows(con))
+    parts = 1 + bounded.value(con, "SELECT count(*) FROM media") // FILES_AT_ONCE
+    con.execute(LABELLED, [parts])
+    found = (label for part in range(parts) for label in _labels(lake, dataset, _rows(con, part)))
     while some := list(islice(found, bounded.ROWS)):
         yield pa.table({name: [getattr(label, name) for label in some] for name in ROWS.names}, schema=ROWS)
 
@@ -43,30 +56,14 @@ def _texts(lake: Lake, dataset: str, drop: str, shas: Collection[str]) -> Iterat
         yield pa.record_batch(columns, schema=TEXTS)
 
 
-def _rows(con: duckdb.DuckDBPyConnection) -> Iterator[Row]:
-    """Recordings and label files by path, so that an archive's members follow each other."""
-    for batch in bounded.batches(
-        con,
-        """SELECT f.file_id, f.path, f.media_type, f.sha256, t.content
-        FROM files f LEFT JOIN label_files l USING (file_id) LEFT JOIN texts t ON t.sha256 = l.sha256
-        WHERE l.file_id IS NOT NULL OR is_media(f.path) ORDER BY f.path""",
-    ):
+def _rows(con: duckdb.DuckDBPyConnection, part: int) -> Iterator[Row]:
+    for batch in bounded.batches(con, f"SELECT * EXCLUDE (part) FROM labelled WHERE part = {part} ORDER BY archive"):
         yield from batch.to_pylist()
 
 
 def _labels(lake: Lake, dataset: Dataset, rows: Iterable[Row]) -> Iterator[Label]:
-    loose: list[Row] = []
-    for archive, members in groupby(rows, key=_archive_of):
-        if archive is None:
-            loose += members
-        else:
-            yield from _said(lake, dataset, list(members))
-    yield from _said(lake, dataset, loose)
-
-
-def _archive_of(row: Row) -> str | None:
-    found = re.match(ARCHIVE_OF, row["path"])
-    return found[1] if found else None
+    for _, members in groupby(rows, key=itemgetter("archive")):
+        yield from _said(lake, dataset, list(members))
 
 
 def _said(lake: Lake, dataset: Dataset, rows: list[Row]) -> Iterator[Label]:
