@@ -39,8 +39,8 @@ ARCHIVE_FILES = 10
 WINDOWS = 2
 BATCH = 1_000  # archives to a row group of bronze
 MIB = 1 << 20
-# Memory in MiB whatever the number of recordings, seconds for a million of them on two cores that do nothing else.
-BOUNDS = {"plan": (1000, 300), "commit": (1000, 300), "curate": (4000, 300), "publish": (4000, 300)}
+# Most MiB, and seconds for a million recordings (fewer take less) on two cores.
+BOUNDS = {"plan": (2000, 300), "commit": (1000, 100), "curate": (6500, 300), "publish": (6000, 300)}
 README = "User Name:speaker{speaker}\nGender: {gender}\nAge Range: Adult\nLanguage: EN\n"
 
 
