@@ -31,6 +31,17 @@ def listed(store: Store, folder: str) -> Iterator[Found]:
         yield Found(path[start:], info["size"] or 0, (now - _modified_s(info)) / 3600)
 
 
+def folders(store: Store, folder: str) -> list[str]:
+    """The folders right below a folder, by their names in the store."""
+    start = len(store.path().rstrip("/")) + 1
+    with store.explained():
+        try:
+            found = store.fs.ls(store.path(folder), detail=True)
+        except FileNotFoundError:
+            return []
+    return sorted(info["name"].rstrip("/")[start:] for info in found if info["type"] == "directory")
+
+
 def age_h(store: Store, name: str) -> float | None:
     """Hours since a file was written; None if there is none."""
     with store.explained():

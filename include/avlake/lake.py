@@ -48,6 +48,7 @@ from avlake.storage import Store, open_store
 from avlake.tables import BRONZE_CONTENTS, EXTRACTIONS, PARTITION, Table
 
 COMMIT_ATTEMPTS = 8
+CHECKPOINT_COMMITS = 20  # each commit since the last checkpoint is read by every opening, three times
 WHOLE = "whole"  # names the counter of a table that is replaced whole
 
 
@@ -94,8 +95,8 @@ class Lake:
 
     def drops(self, name: str = EXTRACTIONS.name, *, at: datetime | None = None) -> list[tuple[str, str]]:
         """(dataset, drop_date) of every drop in a table, sorted; by default of those that exist for readers."""
-        delta = self.delta(name, at)
-        return sorted({live.drop for live in live_files(delta) if live.drop}) if delta else []
+        live = live_files(delta) if (delta := self.delta(name, at)) else []
+        return sorted({file.drop for file in live if file.drop})
 
     def tables(self) -> list[str]:
         """Names of the tables that exist, `layer.table`, sorted."""
@@ -120,9 +121,8 @@ class Lake:
 
     def holds(self, table: Table, dataset: str, drop: str, fragments: Collection[Fragment]) -> bool:
         """Are exactly these fragments the drop's live files?"""
-        delta = self.delta(table.name)
-        live = {file.path for file in live_files(delta) if file.drop == (dataset, drop)} if delta else set()
-        return live == {f.path for f in fragments if f.rows}
+        live = live_files(delta) if (delta := self.delta(table.name)) else []
+        return {file.path for file in live if file.drop == (dataset, drop)} == {f.path for f in fragments if f.rows}
 
     def contents(self, dataset: str, drop: str, shas: Collection[str]) -> Iterator[tuple[str, bytes]]:
         """(sha256, bytes) of small files, in stored order; reads only the row groups that hold one of `shas`."""
@@ -246,8 +246,7 @@ class Lake:
         )
 
     def _version(self, name: str, app: str) -> int:
-        delta = self.delta(name)
-        return (delta.transaction_version(app) or 0) if delta else 0
+        return (delta.transaction_version(app) or 0) if (delta := self.delta(name)) else 0
 
     def _uri(self, name: str) -> str:
         return self.store.uri_of(name.replace(".", "/"))
@@ -260,6 +259,7 @@ class Lake:
             table.schema,
             mode="ignore",  # another run may be creating it too
             partition_by=list(PARTITION) if table.per_drop else None,
+            configuration={"delta.checkpointInterval": str(CHECKPOINT_COMMITS)},
             storage_options=self.store.delta_options,
         )
 

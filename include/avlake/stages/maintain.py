@@ -7,7 +7,7 @@ it commits as if nothing had happened), and nothing younger than the retention i
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import duckdb
@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from deltalake.exceptions import CommitFailedError
 
 from avlake import probe
-from avlake.ages import RETENTION_H, Found, listed
+from avlake.ages import RETENTION_H, Found, folders, listed
 from avlake.fragments import arrow_filesystem
 from avlake.lake import Lake, live_files
 from avlake.settings import Settings
@@ -44,11 +44,12 @@ def maintain(settings: Settings, *, retention_h: int = RETENTION_H) -> list[Upke
     """
     lake = Lake.open(settings)
     tidied = [_tidy(lake, name, retention_h) for name in lake.tables()]
-    notes = [
-        _remove(lake, folder, (f for f in listed(lake.store, folder) if f.age_h >= retention_h and not _is_mark(f)))
-        for folder in (work.FOLDER, probe.FOLDER)
-    ]
-    return [*tidied, *notes, _remove(lake, contents.FOLDER, _unreferenced(lake, retention_h))]
+    notes = []
+    for folder in (work.FOLDER, probe.FOLDER):
+        files = list(listed(lake.store, folder))
+        old = [file for file in files if file.age_h >= retention_h and not _is_mark(file)]
+        notes.append(_remove(lake, folder, len(files), old))
+    return [*tidied, *notes, _remove(lake, contents.FOLDER, *_objects(lake, retention_h))]
 
 
 def _tidy(lake: Lake, name: str, retention_h: int) -> Upkeep:
@@ -74,28 +75,24 @@ def _tidy(lake: Lake, name: str, retention_h: int) -> Upkeep:
     return Upkeep(name, before, len(live_files(delta)), freed)
 
 
-def _unreferenced(lake: Lake, retention_h: int) -> list[Found]:
-    """Old objects that no file of bronze.files names, whichever version, committed or not, the file belongs to."""
+def _objects(lake: Lake, retention_h: int) -> tuple[int, list[Found]]:
+    """How many there are, and the old that no file of bronze.files names, of whichever version, committed or not."""
+    total = 0
     with duckdb.connect(":memory:") as con:
-        con.execute("CREATE TABLE old (sha256 TEXT, name TEXT, size_bytes BIGINT, age_h DOUBLE)")
+        con.execute("CREATE TABLE old (name TEXT, size_bytes BIGINT, age_h DOUBLE)")
         con.execute("CREATE TABLE named (sha256 TEXT)")
-        for digit in range(256):
-            old = [f for f in listed(lake.store, f"{contents.FOLDER}/{digit:02x}") if f.age_h >= retention_h]
-            rows = pa.table(
-                {
-                    "sha256": pa.array([f.name.rpartition("/")[2] for f in old], pa.string()),
-                    "name": pa.array([f.name for f in old], pa.string()),
-                    "size_bytes": pa.array([f.size_bytes for f in old], pa.int64()),
-                    "age_h": pa.array([f.age_h for f in old], pa.float64()),
-                }
-            )
-            con.register("rows", rows).execute("INSERT INTO old FROM rows")
+        for folder in folders(lake.store, contents.FOLDER):
+            files = list(listed(lake.store, folder))
+            total += len(files)
+            if old := [file for file in files if file.age_h >= retention_h]:
+                con.register("rows", pa.Table.from_pylist([file._asdict() for file in old]))
+                con.execute("INSERT INTO old FROM rows")
         if con.execute("SELECT count(*) FROM old").fetchone() == (0,):
-            return []
+            return total, []
         for rows in _rows_of_files(lake):
             con.register("rows", rows).execute("INSERT INTO named SELECT sha256 FROM rows WHERE uri IS NOT NULL")
-        left = con.execute("SELECT name, size_bytes, age_h FROM old ANTI JOIN named USING (sha256) ORDER BY name")
-        return [Found(*row) for row in left.fetchall()]
+        query = "FROM old WHERE split_part(name, '/', -1) NOT IN (SELECT sha256 FROM named) ORDER BY name"
+        return total, [Found(*row) for row in con.execute(query).fetchall()]
 
 
 def _rows_of_files(lake: Lake) -> Iterator[pa.Table]:
@@ -113,13 +110,11 @@ def _rows_of_files(lake: Lake) -> Iterator[pa.Table]:
                 log.info("%s is being written: what it names is young", name)
 
 
-def _remove(lake: Lake, what: str, files: Iterable[Found]) -> Upkeep:
-    before, removed, freed = sum(1 for _ in listed(lake.store, what)), 0, 0
-    for file in files:
-        with lake.store.explained():
+def _remove(lake: Lake, what: str, total: int, files: list[Found]) -> Upkeep:
+    with lake.store.explained():
+        for file in files:
             lake.store.fs.rm_file(lake.store.path(file.name))
-        removed, freed = removed + 1, freed + file.size_bytes
-    return Upkeep(what, before, before - removed, freed)
+    return Upkeep(what, total, total - len(files), sum(file.size_bytes for file in files))
 
 
 def _is_mark(file: Found) -> bool:

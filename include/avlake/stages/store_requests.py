@@ -4,7 +4,7 @@ Requests cannot be counted from inside (Delta makes its own), so they are a form
 request log of moto's S3 server; `tests/storage/test_requests.py` counts them again and fails when the stages ask for
 clearly more or less. Writes are PUT, POST, COPY and LIST, priced alike; reads are GET and HEAD.
 
-A table's log is read from its last checkpoint on, and Delta writes one every hundred commits: so reads grow with each
+A table's log is read from its last checkpoint on, and the lake writes one every twenty commits: so reads grow with each
 drop committed before, up to that.
 """
 
@@ -18,7 +18,7 @@ from avlake.stages.side_by_side import FILES_PER_SHARD
 WRITES_PER_DROP, READS_PER_DROP = 97.0, 320.0
 WRITES_PER_SHARD, READS_PER_SHARD = 8.0, 65.0
 READS_PER_OLDER_DROP = 111.0  # how many more reads a drop takes for each drop before it
-OLDER_DROPS_MOST = 50.0  # on average between two checkpoints
+OLDER_DROPS_MOST = 10.0  # on average between two checkpoints
 WRITES_PER_OBJECT, READS_PER_OBJECT = 1.0, 3.0
 WRITES_PER_RUN, READS_PER_RUN = 170.0, 137.0
 
