@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 import duckdb
 import pyarrow as pa
@@ -21,11 +22,13 @@ from avlake.datasets.base import Dataset
 from avlake.errors import Quarantined
 from avlake.extractors import base
 from avlake.lake import Lake
+from avlake.settings import MIB
 from avlake.stages import bounded
 from avlake.stages.labels import labels
 from avlake.stages.work import Output
 from avlake.tables import BRONZE_FILES, EXTRACTIONS, LABELS, Table
 
+FRAGMENT_BYTES = 64 * MIB  # in memory; less as a file
 REPLACING = "replacing"  # a params_hash that nothing has
 
 MISSING = """
@@ -153,7 +156,8 @@ def carry(
     output, claim, changed = Output(), Output(), set()
 
     def write(to: Output, table: Table, batches: Iterable[pa.Table]) -> None:
-        to.add(table, lake.write_fragment(table, dataset.name, drop, batches))
+        for part in _parts(iter(batches)):
+            to.add(table, lake.write_fragment(table, dataset.name, drop, part))
 
     for name in sorted(touched - {"open", "ingest"}):
         table = base.load(name).table
@@ -168,6 +172,20 @@ def carry(
         changed.add(EXTRACTIONS.name)
     write(output, LABELS, labels(con, lake, dataset, drop))
     return Takeover(output, claim, changed | {LABELS.name})
+
+
+def _parts(batches: Iterator[pa.Table]) -> Iterator[Iterator[pa.Table]]:
+    """Cut into files of moderate size: who reads one through Arrow holds all of it."""
+
+    def one(first: pa.Table) -> Iterator[pa.Table]:
+        size = 0
+        for batch in chain([first], batches):
+            yield batch
+            if (size := size + batch.nbytes) >= FRAGMENT_BYTES:
+                return
+
+    for first in batches:
+        yield one(first)
 
 
 def _names(con: duckdb.DuckDBPyConnection, query: str) -> set[str]:
