@@ -20,6 +20,8 @@ import pyarrow.parquet as pq
 from avlake.storage import Store
 from avlake.tables import PARTITION, Table
 
+ROW_GROUP_BYTES = 4 << 20  # unpacked: Arrow reads up to 64 of them ahead
+
 
 @dataclass(frozen=True)
 class Fragment:
@@ -36,8 +38,18 @@ def arrow_filesystem(store: Store) -> pafs.FileSystem:
     return pafs.LocalFileSystem() if store.is_local else pafs.PyFileSystem(pafs.FSSpecHandler(store.fs))
 
 
+def parquet_format(store: Store) -> ds.ParquetFileFormat:
+    """How the store's files are read: from a folder as needed; from afar in few large requests, kept until the end."""
+    return ds.ParquetFileFormat(
+        default_fragment_scan_options=ds.ParquetFragmentScanOptions(pre_buffer=not store.is_local)
+    )
+
+
 def write_fragment(store: Store, table: Table, drop: tuple[str, str] | None, batches: Iterable[pa.Table]) -> Fragment:
-    """Write one file, one row group per batch; memory is bounded by the largest batch."""
+    """Write one file; memory is bounded by the largest batch.
+
+    A row group has at most `ROW_GROUP_BYTES`, but for bytes, where it is a batch: that is what a reader takes at once.
+    """
     folder = "".join(f"{k}={v}/" for k, v in zip(PARTITION, drop, strict=True)) if drop else ""
     path = f"{folder}{uuid.uuid4().hex}.parquet"
     target = store.path(f"{table.path}/{path}")
@@ -56,7 +68,8 @@ def write_fragment(store: Store, table: Table, drop: tuple[str, str] | None, bat
         for batch in batches:
             part = pa.Table.from_arrays([batch[f.name].cast(f.type) for f in schema], schema=schema)
             if part.num_rows:
-                writer.write_table(part, row_group_size=part.num_rows)
+                fits = part.num_rows * ROW_GROUP_BYTES // max(1, part.nbytes)
+                writer.write_table(part, row_group_size=part.num_rows if pa.binary() in schema.types else max(1, fits))
                 rows += part.num_rows
                 for name, seen in ranges.items():
                     seen += [v for v in pc.min_max(part[name]).as_py().values() if v is not None]
@@ -112,8 +125,9 @@ def digest(store: Store, table: Table, paths: Collection[str]) -> object:
         return (0,)
     schema = pa.schema([f for f in stored_schema(table) if f.type != pa.binary()])
     full = [store.path(f"{table.path}/{path}") for path in paths]
+    files = ds.dataset(full, schema=schema, format=parquet_format(store), filesystem=arrow_filesystem(store))
     with duckdb.connect(":memory:") as con:
-        con.register("files", ds.dataset(full, schema=schema, format="parquet", filesystem=arrow_filesystem(store)))
+        con.register("files", files.scanner(batch_readahead=1, fragment_readahead=1))
         return con.execute("SELECT count(*), sum(hash(f)), bit_xor(hash(f)) FROM files AS f").fetchone()
 
 

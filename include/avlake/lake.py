@@ -40,6 +40,7 @@ from avlake.fragments import (
     copy_path,
     digest,
     missing,
+    parquet_format,
     read_contents,
     write_fragment,
 )
@@ -267,7 +268,7 @@ class Lake:
         delta = self.delta(name, at)
         if delta is None:
             return None
-        form, folder = ds.ParquetFileFormat(), self.store.path(name.replace(".", "/"))
+        form, folder = parquet_format(self.store), self.store.path(name.replace(".", "/"))
         files = [
             form.make_fragment(f"{folder}/{live.path}", self._fs, _expression(live.drop))
             for live in live_files(delta)

@@ -23,6 +23,7 @@ from avlake.delivery import WITHDRAWN, Delivery, Shown, is_shown, shown, update
 from avlake.errors import RequestError
 from avlake.settings import Settings
 
+MEMORY = "1GB"  # to build a file; the rest is on disk beside it
 KEPT_FILES = 3  # a reader may still be opening the one before
 TOKENS = ("motherduck_token", "MOTHERDUCK_TOKEN")
 
@@ -117,7 +118,7 @@ def _build(link: Path, delivery: Delivery) -> dict[str, int]:
     built = link.with_name(f".{name}.tmp")
     try:
         with duckdb.connect(str(built)) as con:
-            con.execute("SET preserve_insertion_order = false")
+            con.execute(f"SET preserve_insertion_order = false; SET memory_limit = '{MEMORY}'")
             counts = update(con, delivery)
             con.execute("CHECKPOINT")
         built.chmod(0o444)

@@ -19,10 +19,10 @@ ROWS = 65_536  # at a time, and to a row group
 
 
 @contextlib.contextmanager
-def connect() -> Iterator[duckdb.DuckDBPyConnection]:
+def connect(memory: str = MEMORY) -> Iterator[duckdb.DuckDBPyConnection]:
     """An empty database."""
     with tempfile.TemporaryDirectory(prefix="avlake-") as folder, duckdb.connect(f"{folder}/work.duckdb") as con:
-        con.execute(f"SET memory_limit = '{MEMORY}'; SET threads = {THREADS}; SET preserve_insertion_order = false")
+        con.execute(f"SET memory_limit = '{memory}'; SET threads = {THREADS}; SET preserve_insertion_order = false")
         con.execute(f"SET temp_directory = '{folder}'")
         yield con
 

@@ -27,11 +27,12 @@ from avlake.learn import splits
 from avlake.media.archives import ARCHIVE_OF
 from avlake.pipelines import Pipeline, Thresholds, get_pipeline
 from avlake.settings import Settings
+from avlake.stages import bounded
 from avlake.stages.record import record
 from avlake.stages.takedowns import Excluded, excluded
 from avlake.tables import THRESHOLDS, Table
 
-ROW_GROUP = 65_536
+MEMORY = "1GB"  # of DuckDB, for gold of any size; the rest is on disk
 log = logging.getLogger(__name__)
 
 # A source does not depend on where the landing zone was mounted; bronze.files.source_uri has the full address.
@@ -88,19 +89,19 @@ def curate(
         version = lake.table_version(gold.table(pa.schema([])))
         drops = lake.drops()
         out = excluded(lake, drops)
-        with _connect(lake, chosen, values, drops, out) as con:
+        with bounded.connect(MEMORY) as con:
+            _prepare(con, lake, chosen, values, drops, out)
             try:
-                con.execute(f"CREATE TABLE built AS SELECT * FROM ({gold.query}) ORDER BY {', '.join(gold.key)}")
+                con.execute(f"CREATE TABLE built AS {gold.query}")
             except duckdb.CatalogException as error:
                 reason = str(error).splitlines()[0]
                 raise RequestError(
                     f"{settings.uri} has nothing to build gold.{name} from: {reason}; run a drop"
                 ) from None
             rows[f"gold.{name}"], kept[f"gold.{name}"] = gold.check(con, chosen.dataset.name)
-            data = con.sql("FROM built")
-            table = gold.table(data.limit(0).to_arrow_table().schema)
-            batches = (pa.Table.from_batches([batch]) for batch in data.to_arrow_reader(ROW_GROUP))
-            changed |= lake.replace_table(table, batches, expected_version=version)
+            table = gold.table(con.sql("FROM built LIMIT 0").to_arrow_table().schema)
+            rows_in_order = bounded.batches(con, f"FROM built ORDER BY {', '.join(gold.key)}")
+            changed |= lake.replace_table(table, rows_in_order, expected_version=version)
             measured = max(measured, con.execute(MEASURED).fetchall()[0]) if "media" in chosen.extractors else measured
     log.info("%s is rebuilt; %s", pipeline, str(out) or "nothing was taken down")
     files, media_s = measured  # of the gold table with most
@@ -173,11 +174,15 @@ def _count(con: duckdb.DuckDBPyConnection, query: str) -> int:
     return int(found[0]) if found else 0
 
 
-def _connect(
-    lake: Lake, pipeline: Pipeline, thresholds: Thresholds, drops: Collection[tuple[str, str]], out: Excluded
-) -> duckdb.DuckDBPyConnection:
-    """An in-memory DuckDB with what is left of the lake's tables as views, and the names that gold SQL may use."""
-    con = duckdb.connect(":memory:")
+def _prepare(
+    con: duckdb.DuckDBPyConnection,
+    lake: Lake,
+    pipeline: Pipeline,
+    thresholds: Thresholds,
+    drops: Collection[tuple[str, str]],
+    out: Excluded,
+) -> None:
+    """Give a connection what is left of the lake's tables as views, and the names that gold SQL may use."""
     for name in lake.tables():
         layer, table = name.split(".")
         if layer == "gold":
@@ -193,7 +198,6 @@ def _connect(
     con.execute(SPLIT_OF.format(salt=pipeline.salt))
     with contextlib.suppress(duckdb.CatalogException):  # a lake that holds no drop yet
         con.execute(CURRENT_FILES)
-    return con
 
 
 def _thresholds(lake: Lake, pipeline: Pipeline, given: dict[str, Any] | None, *, who: str, run_id: str) -> Thresholds:
