@@ -59,6 +59,7 @@ class Live(NamedTuple):
     path: str
     drop: tuple[str, str] | None
     rows: int
+    size_bytes: int
 
 
 class Lake:
@@ -199,12 +200,8 @@ class Lake:
                     f"{table.name}: {len(gone)} of the files that this run wrote for {app} are gone, it is too old: "
                     "nothing was changed, run it again"
                 )
-            same_size = sum(live.values()) == sum(f.rows for f in own.values())
-            if (
-                same_size
-                and _same_columns(delta, table)
-                and digest(self.store, table, live) == digest(self.store, table, own)
-            ):
+            same = _same_columns(delta, table) and sum(live.values()) == sum(f.rows for f in own.values())
+            if same and digest(self.store, table, live) == digest(self.store, table, own):
                 return False
             fresh = [copy_fragment(self.store, table, f, copies[p]) if p in live else f for p, f in own.items()]
             # Copied because Delta cannot remove and add one file in one commit.
@@ -282,7 +279,9 @@ def live_files(delta: DeltaTable) -> list[Live]:
     found = pa.table(delta.get_add_actions(flatten=True)).to_pylist()
     column = [f"partition.{name}" for name in PARTITION]
     drops = ((a[column[0]], a[column[1]]) if column[0] in a else None for a in found)
-    return sorted(Live(a["path"], drop, a["num_records"]) for a, drop in zip(found, drops, strict=True))
+    return sorted(
+        Live(a["path"], drop, a["num_records"], a["size_bytes"]) for a, drop in zip(found, drops, strict=True)
+    )
 
 
 def _expression(drop: tuple[str, str] | None) -> ds.Expression | None:
