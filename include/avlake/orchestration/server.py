@@ -183,7 +183,6 @@ class Server:
             "SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "15",
             "SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "15",
             "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
-            "USAGE_DATA_COLLECTION__ENABLED": "False",
         }
         threads = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
         return {
@@ -239,9 +238,3 @@ def _write_private(path: Path, text: str) -> None:
     temporary.touch(mode=0o600)
     temporary.write_text(text)
     temporary.replace(path)
-
-
-def running_address() -> str | None:
-    """Where this checkout's own Airflow listens; None if it does not run."""
-    session = Server().session
-    return f"http://127.0.0.1:{session.port}" if session else None
