@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -191,3 +194,16 @@ def test_many_appends_are_one_file_and_one_checkpoint_after_maintenance(lake: La
     assert not lake.append(RUNS, rows, once="11")
     found = lake.scan(RUNS.name)
     assert found is not None and found.count_rows() == 12
+
+
+@pytest.mark.parametrize("store_root", ["folder"], indirect=True)
+def test_the_command_says_what_it_did(scattered: Lake) -> None:
+    command = [sys.executable, "-m", "avlake.cli", "maintain", "--format", "json"]
+    env = os.environ | {"AVLAKE_URI": scattered.store.uri}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+    assert {row["what"]: (row["files_before"], row["files_after"]) for row in json.loads(done.stdout)} == {
+        LABELS.name: (6, 2),
+        "_work": (0, 0),
+        "_probe": (1, 1),
+        "objects": (0, 0),
+    }

@@ -10,7 +10,6 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake.exceptions import CommitFailedError
@@ -20,7 +19,7 @@ from avlake.ages import RETENTION_H, Found, folders, listed
 from avlake.fragments import arrow_filesystem
 from avlake.lake import Lake, live_files
 from avlake.settings import Settings
-from avlake.stages import contents, work
+from avlake.stages import bounded, contents, work
 from avlake.tables import BRONZE_CONTENTS, BRONZE_FILES
 
 log = logging.getLogger(__name__)
@@ -78,7 +77,7 @@ def _tidy(lake: Lake, name: str, retention_h: int) -> Upkeep:
 def _objects(lake: Lake, retention_h: int) -> tuple[int, list[Found]]:
     """How many there are, and the old that no file of bronze.files names, of whichever version, committed or not."""
     total = 0
-    with duckdb.connect(":memory:") as con:
+    with bounded.connect() as con:
         con.execute("CREATE TABLE old (name TEXT, size_bytes BIGINT, age_h DOUBLE)")
         con.execute("CREATE TABLE named (sha256 TEXT)")
         for folder in folders(lake.store, contents.FOLDER):
