@@ -9,14 +9,17 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from rows import DROP, OTHER, RACERS, Racers, label_rows, values, write
 
 from avlake.ages import RETENTION_H
-from avlake.errors import StaleRun
+from avlake.errors import StaleRun, WorkError
 from avlake.lake import Lake
 from avlake.settings import Settings
 from avlake.stages.contents import object_name, store_object
@@ -168,6 +171,54 @@ def test_objects_named_by_any_version_kept_stay(lake: Lake, settings: Settings) 
     lake.store.write(f"{BRONZE_FILES.path}/dataset=voxforge/drop_date=2026-09-01/half.parquet", b"PAR1 being written")
     maintain(settings)
     assert lake.store.list("objects") == [object_name(named), object_name(replaced)]
+
+
+@pytest.mark.parametrize("store_root", ["folder"], indirect=True)
+@pytest.mark.parametrize("old", [True, False])
+def test_a_damaged_live_file_ends_maintenance_before_any_object_goes(lake: Lake, settings: Settings, old: bool) -> None:
+    named, litter = (digit * 64 for digit in "ac")
+    for sha256 in (named, litter):
+        lake.store.write(object_name(sha256), b"bytes")
+        make_old(lake, object_name(sha256))
+    files_of(lake, named, version=0)
+    [live] = parquet(lake, BRONZE_FILES.path)
+    lake.store.write(live, lake.store.read(live)[:-20])
+    if old:
+        make_old(lake, live)
+    with pytest.raises(WorkError, match=f"{Path(live).name} is damaged"):
+        maintain(settings)
+    assert lake.store.list("objects") == [object_name(named), object_name(litter)]
+
+
+def uploaded(lake: Lake, sha256: str) -> None:
+    lake.store.write(object_name(sha256), b"bytes")
+
+
+def committed(lake: Lake, sha256: str) -> None:
+    files_of(lake, sha256, version=1)
+
+
+@pytest.mark.parametrize("store_root", ["folder"], indirect=True)
+@pytest.mark.parametrize("again", [uploaded, committed])
+def test_an_object_that_a_run_takes_up_during_maintenance_stays(
+    lake: Lake, settings: Settings, monkeypatch: pytest.MonkeyPatch, again: Callable[[Lake, str], None]
+) -> None:
+    named, taken_up, litter = (digit * 64 for digit in "abc")
+    for sha256 in (named, taken_up, litter):
+        lake.store.write(object_name(sha256), b"bytes")
+        make_old(lake, object_name(sha256))
+    files_of(lake, named, version=0)
+    read_table, waiting = pq.read_table, [again]
+
+    def then_a_run_goes_on(*args: Any, **options: Any) -> pa.Table:
+        rows = read_table(*args, **options)
+        while waiting:
+            waiting.pop()(lake, taken_up)
+        return rows
+
+    monkeypatch.setattr(pq, "read_table", then_a_run_goes_on)
+    maintain(settings)
+    assert lake.store.list("objects") == [object_name(named), object_name(taken_up)]
 
 
 @pytest.mark.parametrize("store_root", ["folder"], indirect=True)

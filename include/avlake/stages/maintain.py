@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 from deltalake.exceptions import CommitFailedError
 
 from avlake import probe
-from avlake.ages import RETENTION_H, Found, folders, listed
+from avlake.ages import RETENTION_H, Found, age_h, folders, listed
+from avlake.errors import WorkError
 from avlake.fragments import arrow_filesystem
 from avlake.lake import Lake, live_files
 from avlake.settings import Settings
@@ -40,6 +41,9 @@ def maintain(settings: Settings, *, retention_h: int = RETENTION_H) -> list[Upke
 
     Args:
         retention_h: younger files stay. Less than the default is for a lake that nobody uses meanwhile.
+
+    Raises:
+        WorkError: where a file of bronze.files is damaged; no object is removed then.
     """
     lake = Lake.open(settings)
     tidied = [_tidy(lake, name, retention_h) for name in lake.tables()]
@@ -47,8 +51,8 @@ def maintain(settings: Settings, *, retention_h: int = RETENTION_H) -> list[Upke
     for folder in (work.FOLDER, probe.FOLDER):
         files = list(listed(lake.store, folder))
         old = [file for file in files if file.age_h >= retention_h and not _is_mark(file)]
-        notes.append(_remove(lake, folder, len(files), old))
-    return [*tidied, *notes, _remove(lake, contents.FOLDER, *_objects(lake, retention_h))]
+        notes.append(_remove(lake, folder, len(files), old, retention_h))
+    return [*tidied, *notes, _remove(lake, contents.FOLDER, *_objects(lake, retention_h), retention_h)]
 
 
 def _tidy(lake: Lake, name: str, retention_h: int) -> Upkeep:
@@ -88,32 +92,50 @@ def _objects(lake: Lake, retention_h: int) -> tuple[int, list[Found]]:
                 con.execute("INSERT INTO old FROM rows")
         if con.execute("SELECT count(*) FROM old").fetchone() == (0,):
             return total, []
-        for rows in _rows_of_files(lake):
-            con.register("rows", rows).execute("INSERT INTO named SELECT sha256 FROM rows WHERE uri IS NOT NULL")
+        read: set[str] = set()
+        for _ in range(2):  # the second time for what was committed during the first
+            for rows in _rows_of_files(lake, read, retention_h):
+                con.register("rows", rows).execute("INSERT INTO named SELECT sha256 FROM rows WHERE uri IS NOT NULL")
         query = "FROM old WHERE split_part(name, '/', -1) NOT IN (SELECT sha256 FROM named) ORDER BY name"
         return total, [Found(*row) for row in con.execute(query).fetchall()]
 
 
-def _rows_of_files(lake: Lake) -> Iterator[pa.Table]:
-    files = [f.name for f in listed(lake.store, BRONZE_FILES.path) if f.name.endswith(".parquet")]
-    for name in (name for name in files if "/_delta_log/" not in name):
+def _rows_of_files(lake: Lake, read: set[str], retention_h: int) -> Iterator[pa.Table]:
+    """The rows of bronze.files in every file that is there, but for those `read` already."""
+    files = [f for f in listed(lake.store, BRONZE_FILES.path) if f.name.endswith(".parquet") and f.name not in read]
+    for file in (file for file in files if "/_delta_log/" not in file.name):
+        read.add(file.name)
         with lake.store.explained():
             try:
                 yield pq.read_table(
-                    lake.store.path(name),
+                    lake.store.path(file.name),
                     columns=["sha256", "uri"],
                     filesystem=arrow_filesystem(lake.store),
                     partitioning=None,
                 )
-            except pa.ArrowInvalid:
-                log.info("%s is being written: what it names is young", name)
+            except pa.ArrowInvalid as error:
+                if file.age_h >= retention_h or _is_live(lake, file.name):
+                    raise WorkError(
+                        f"{lake.store.uri_of(file.name)} is damaged ({error}): the objects that it names are unknown, "
+                        "so none was removed; put a sound copy in its place and run `avlake maintain` again"
+                    ) from error
+                log.info("%s is being written: what it names is young", file.name)
 
 
-def _remove(lake: Lake, what: str, total: int, files: list[Found]) -> Upkeep:
-    with lake.store.explained():
-        for file in files:
-            lake.store.fs.rm_file(lake.store.path(file.name))
-    return Upkeep(what, total, total - len(files), sum(file.size_bytes for file in files))
+def _is_live(lake: Lake, name: str) -> bool:
+    delta = lake.delta(BRONZE_FILES.name)
+    return delta is not None and name in {f"{BRONZE_FILES.path}/{live.path}" for live in live_files(delta)}
+
+
+def _remove(lake: Lake, what: str, total: int, files: list[Found], retention_h: int) -> Upkeep:
+    removed = []
+    for file in files:
+        age = age_h(lake.store, file.name)  # again: a run may have written it anew, see `contents.store_object`
+        if age is not None and age >= retention_h:
+            with lake.store.explained():
+                lake.store.fs.rm_file(lake.store.path(file.name))
+            removed.append(file)
+    return Upkeep(what, total, total - len(removed), sum(file.size_bytes for file in removed))
 
 
 def _is_mark(file: Found) -> bool:
