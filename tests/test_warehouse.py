@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import pytest
 
 from avlake import warehouse
 from avlake.delivery import WHOLE, Delivery, Incoming, is_shown, shown, update
-from avlake.errors import RequestError
+from avlake.errors import RequestError, WorkError
 from avlake.settings import Settings
 
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.secret"
@@ -186,6 +187,122 @@ def test_what_a_killed_publication_left_is_removed(settings: Settings) -> None:
     }
 
 
+def test_a_file_of_somebody_else_is_not_replaced(settings: Settings, tmp_path: Path) -> None:
+    with duckdb.connect(settings.warehouse) as con:
+        con.execute("CREATE TABLE precious AS SELECT 42 AS x")
+    with pytest.raises(RequestError, match=r"AVLAKE_WAREHOUSE .* is not a warehouse of avlake; name another file"):
+        publish(settings, 1)
+    link = tmp_path / "link.duckdb"
+    link.symlink_to("warehouse.duckdb")
+    with pytest.raises(RequestError, match="is not a warehouse of avlake"):
+        publish(Settings(warehouse=str(link)), 1)
+    with duckdb.connect(str(link), read_only=True) as con:
+        assert con.execute("FROM precious").fetchall() == [(42,)]
+    assert {p.name for p in tmp_path.iterdir()} == {"warehouse.duckdb", "link.duckdb"}
+
+
+def test_a_version_that_cannot_be_read_is_removed_and_built_anew(settings: Settings, tmp_path: Path) -> None:
+    publish(settings, 1, 2)
+    broken = tmp_path / "warehouse-000000000000-000000.duckdb"
+    broken.write_bytes(os.urandom(100))
+    publish(settings, 1, withdrawn="2")
+    assert versions(settings) == [Path(settings.warehouse).resolve()]
+    current = Path(settings.warehouse).resolve()
+    current.chmod(0o644)
+    current.write_bytes(os.urandom(100))
+    assert publish(settings, 1, withdrawn="2") == {"gold.things": 1}
+    assert read(settings) == [1] and not current.exists()
+
+
+def test_a_file_that_is_no_database_is_said(settings: Settings) -> None:
+    Path(settings.warehouse).write_bytes(os.urandom(100))
+    with pytest.raises(RequestError, match=r"AVLAKE_WAREHOUSE .* cannot be opened") as error:
+        warehouse.select(settings, "SELECT 1")
+    assert "\n" not in str(error.value)
+
+
+def test_a_place_that_cannot_hold_a_file_names_the_setting(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"mine")
+    for path in ("file/w.duckdb", "file/deeper/w.duckdb"):
+        with pytest.raises(RequestError, match="AVLAKE_WAREHOUSE"):
+            publish(Settings(warehouse=str(tmp_path / path)), 1)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_cannot_be_written_names_the_setting(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0o555)
+    for path in ("closed/w.duckdb", "closed/deeper/w.duckdb"):
+        with pytest.raises(RequestError, match="AVLAKE_WAREHOUSE"):
+            publish(Settings(warehouse=str(tmp_path / path)), 1)
+
+
+SMALL_FILES = """
+import resource, sys
+import pyarrow as pa, pyarrow.dataset as ds
+from avlake import warehouse
+from avlake.delivery import WHOLE, Delivery, Incoming
+from avlake.errors import WorkError
+from avlake.settings import Settings
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000))
+values = [f"{i * 7919 % 1_000_003}{i}" for i in range(1_000_000)]
+rows = lambda parts: ds.dataset(pa.table({"v": pa.array(values if parts else [], pa.string())}))
+try:
+    warehouse.publish(Settings(warehouse=sys.argv[1]), lambda: Delivery({"gold.things": Incoming({WHOLE: "x"}, rows)}))
+except WorkError as error:
+    print(error)
+"""
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(settings: Settings, tmp_path: Path) -> None:
+    publish(settings, 1)
+    before = {p.name for p in tmp_path.iterdir()}
+    command = [sys.executable, "-c", SMALL_FILES, settings.warehouse]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == (
+        f"{settings.warehouse}: no room left to write; free some, raise the limit, or move AVLAKE_WAREHOUSE, "
+        "then run again\n"
+    )
+    assert {p.name for p in tmp_path.iterdir()} == before
+    assert read(settings) == [1]
+
+
+def test_without_a_lock_the_lake_is_read_again_after_writing(con: duckdb.DuckDBPyConnection) -> None:
+    """A publisher that read before a takedown and writes after another who knew of it."""
+    early, late = Delivery({"gold.things": whole(1, 2)}), Delivery({"gold.things": whole(1)}, "2")
+    reads = iter([early, late, late])
+
+    def read_lake() -> Delivery:
+        found = next(reads)
+        if found is early:
+            update(con, late)  # the other one is quicker
+        return found
+
+    assert warehouse.catch_up(con, read_lake) == {"gold.things": 1}
+    assert values(con) == [1] and is_shown(shown(con), late)
+
+
+def test_a_lake_that_never_rests_ends_in_an_error(con: duckdb.DuckDBPyConnection) -> None:
+    numbers = iter(range(100))
+    with pytest.raises(WorkError, match="changes faster"):
+        warehouse.catch_up(con, lambda: Delivery({"gold.things": whole(next(numbers))}))
+
+
+def test_publishers_that_write_the_same_at_once_fail_in_one_line(con: duckdb.DuckDBPyConnection) -> None:
+    update(con, Delivery({"gold.things": whole(1)}))
+    with con.cursor() as other:
+
+        def rows(parts: Collection[str]) -> ds.Dataset:
+            if parts:
+                update(other, Delivery({"gold.things": whole(3)}))
+            return ds.dataset(pa.table({"v": pa.array([2] if parts else [], pa.int64())}))
+
+        with pytest.raises(WorkError, match="another run publishes") as error:
+            warehouse.catch_up(con, lambda: Delivery({"gold.things": Incoming({WHOLE: "2"}, rows)}))
+    assert "\n" not in str(error.value)
+    assert values(con) == [1] or values(con) == [3]
+
+
 def test_only_drops_that_changed_travel(con: duckdb.DuckDBPyConnection) -> None:
     drops = Drops(d1=[1], d2=[2, 3])
     update(con, Delivery({"silver.x": drops.incoming()}))
@@ -339,6 +456,8 @@ def test_motherduck_out_of_reach_is_one_error_without_the_token(
     monkeypatch.setenv("motherduck_token", TOKEN)
     with pytest.raises(RequestError, match="motherduck") as error:
         warehouse.connect(motherduck)
+    with pytest.raises(RequestError, match=r"MotherDuck \(md:avlake\)"):
+        warehouse.select(motherduck, "SELECT 1")
     assert TOKEN not in str(error.value) and "\n" not in str(error.value)
 
 

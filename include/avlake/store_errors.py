@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 from avlake.errors import AvlakeError, RequestError, WorkError
@@ -68,6 +69,19 @@ def explain(error: BaseException, uri: str, endpoint: str | None = None) -> Avla
     return _of_a_cloud(error, uri, cloud, endpoint) if cloud else _of_a_folder(error, uri)
 
 
+@contextmanager
+def explained(path: str, setting: str) -> Iterator[None]:
+    """The same for a place on this machine's disk that another setting or option names, DuckDB's errors included."""
+    try:
+        yield
+    except AvlakeError:
+        raise
+    except Exception as error:
+        if told := _of_a_folder(error, path, setting):
+            raise told from error
+        raise
+
+
 def is_taken(error: BaseException) -> bool:
     """Did a conditional create find the name taken, or lose a race for it (S3's 409)?"""
     if isinstance(error, FileExistsError):
@@ -75,15 +89,15 @@ def is_taken(error: BaseException) -> bool:
     return any(TAKEN.search(f"{type(link).__name__} {link}") for link in _chain(error))
 
 
-def _of_a_folder(error: BaseException, uri: str) -> AvlakeError | None:
-    if isinstance(error, NotADirectoryError):
-        return RequestError(f"{uri}: a part of this path is a file, not a folder; correct AVLAKE_URI")
+def _of_a_folder(error: BaseException, uri: str, setting: str = "AVLAKE_URI") -> AvlakeError | None:
+    if isinstance(error, NotADirectoryError | FileExistsError):
+        return RequestError(f"{uri}: a part of this path is a file, not a folder; correct {setting}")
     number = _errno(error)
-    if number in FULL:
-        return _full(uri)
+    if number in FULL or NO_ROOM.search(str(error)):
+        return _full(uri, setting)
     if number in FORBIDDEN:
         what = "the file system is read-only" if number == errno.EROFS else "permission denied"
-        return RequestError(f"{uri}: {what}; give this user the right to write there, or move AVLAKE_URI")
+        return RequestError(f"{uri}: {what}; give this user the right to write there, or move {setting}")
     return None
 
 
@@ -122,8 +136,8 @@ def _of_a_cloud(error: BaseException, uri: str, cloud: str, endpoint: str | None
     return None
 
 
-def _full(uri: str) -> WorkError:
-    return WorkError(f"{uri}: no room left to write; free some, raise the limit, or move AVLAKE_URI, then run again")
+def _full(uri: str, setting: str = "AVLAKE_URI") -> WorkError:
+    return WorkError(f"{uri}: no room left to write; free some, raise the limit, or move {setting}, then run again")
 
 
 def _errno(error: BaseException) -> int | None:

@@ -20,11 +20,14 @@ from typing import Any
 import duckdb
 
 from avlake.delivery import WITHDRAWN, Delivery, Shown, is_shown, shown, update
-from avlake.errors import RequestError
+from avlake.errors import RequestError, WorkError
 from avlake.settings import Settings
+from avlake.store_errors import explained
 
 MEMORY = "1GB"  # to build a file; the rest is on disk beside it
 KEPT_FILES = 3  # a reader may still be opening the one before
+VERSION = r"-[0-9a-f]{12}-[0-9a-f]{6}"  # what a version's name has between stem and suffix
+ATTEMPTS = 3  # to catch up with a lake that changes meanwhile
 TOKENS = ("motherduck_token", "MOTHERDUCK_TOKEN")
 
 
@@ -32,7 +35,8 @@ def connect(settings: Settings) -> duckdb.DuckDBPyConnection:
     """Open the warehouse for reading.
 
     Raises:
-        RequestError: if nothing was published yet, or MotherDuck is named without what it takes to reach it.
+        RequestError: if nothing was published yet, the file is no DuckDB database, or MotherDuck is named without
+            what it takes to reach it.
     """
     if is_motherduck(settings):
         return _motherduck(f"md:{_database(settings)}")
@@ -41,9 +45,13 @@ def connect(settings: Settings) -> duckdb.DuckDBPyConnection:
         version = link.resolve()  # the version's own file: the link may be swapped while we read
         try:
             return duckdb.connect(str(version), read_only=True)
-        except duckdb.IOException:
+        except duckdb.Error as error:
             if version.exists():
-                raise
+                reason = str(error).splitlines()[0]
+                raise RequestError(
+                    f"AVLAKE_WAREHOUSE {link} cannot be opened: {reason}; name another file, or remove it and "
+                    "`avlake run PIPELINE`"
+                ) from None
     raise RequestError(f"there is no warehouse at {link} yet; `avlake run PIPELINE` or `make run` publishes one")
 
 
@@ -91,14 +99,27 @@ def publish(settings: Settings, read: Callable[[], Delivery]) -> dict[str, int] 
 
     Returns:
         Row counts by table; None where it showed all of that before.
+
+    Raises:
+        RequestError: if the setting names a place that is taken, or cannot be written.
+        WorkError: when its disk is full, or others publish to MotherDuck without end.
     """
     if is_motherduck(settings):
         with _motherduck("md:") as con:
             con.execute(f'CREATE DATABASE IF NOT EXISTS "{_database(settings)}"')
             con.execute(f'USE "{_database(settings)}"')
-            delivery = read()
-            return None if is_shown(shown(con), delivery) else update(con, delivery)
+            return catch_up(con, read)
     link = Path(settings.warehouse).absolute()
+    with explained(str(link), "AVLAKE_WAREHOUSE"):
+        return _publish_file(link, read)
+
+
+# --- a file
+
+
+def _publish_file(link: Path, read: Callable[[], Delivery]) -> dict[str, int] | None:
+    if os.path.lexists(link) and not _is_ours(link):
+        raise RequestError(f"AVLAKE_WAREHOUSE {link} is not a warehouse of avlake; name another file")
     link.parent.mkdir(parents=True, exist_ok=True)
     with _only_publisher(link):
         delivery = read()
@@ -108,7 +129,8 @@ def publish(settings: Settings, read: Callable[[], Delivery]) -> dict[str, int] 
     return counts
 
 
-# --- a file
+def _is_ours(link: Path) -> bool:
+    return link.is_symlink() and re.fullmatch(rf".+{VERSION}{re.escape(link.suffix)}", link.readlink().name) is not None
 
 
 def _build(link: Path, delivery: Delivery) -> dict[str, int]:
@@ -125,6 +147,7 @@ def _build(link: Path, delivery: Delivery) -> dict[str, int]:
         built.rename(link.with_name(name))
     finally:
         built.unlink(missing_ok=True)
+        built.with_name(f"{built.name}.wal").unlink(missing_ok=True)
     swapped = link.with_name(f".{name}.link")
     swapped.symlink_to(name)
     swapped.replace(link)
@@ -141,7 +164,7 @@ def _only_publisher(link: Path) -> Iterator[None]:
 def _remove_old(link: Path, withdrawn: str) -> None:
     """Remove all but the newest versions, every one that shows what was withdrawn since, and what killed runs left."""
     stem, suffix = re.escape(link.stem), re.escape(link.suffix)
-    version = re.compile(rf"{stem}-[0-9a-f]{{12}}-[0-9a-f]{{6}}{suffix}")
+    version = re.compile(rf"{stem}{VERSION}{suffix}")
     unfinished = re.compile(rf"\.{version.pattern}\.(tmp(\.wal)?|link)")
     current = link.resolve()
     old = [path for path in link.parent.iterdir() if version.fullmatch(path.name) and path != current]
@@ -154,11 +177,35 @@ def _remove_old(link: Path, withdrawn: str) -> None:
 
 
 def _shown_by(path: Path) -> Shown:
-    with duckdb.connect(str(path), read_only=True) as con:
-        return shown(con)
+    """What a version shows; nothing, if it cannot be read."""
+    try:
+        with duckdb.connect(str(path), read_only=True) as con:
+            return shown(con)
+    except duckdb.Error:
+        return {}
 
 
 # --- MotherDuck
+
+
+def catch_up(con: duckdb.DuckDBPyConnection, read: Callable[[], Delivery]) -> dict[str, int] | None:
+    """Bring up to date an open database that others may publish to at the same time.
+
+    Without a lock, who read the lake before another may write after it: so the lake is read again after writing.
+    """
+    counts = None
+    for _ in range(ATTEMPTS):
+        delivery = read()
+        if is_shown(shown(con), delivery):
+            return counts
+        try:
+            counts = update(con, delivery)
+        except duckdb.TransactionException as error:
+            reason = str(error).splitlines()[0]
+            raise WorkError(f"AVLAKE_WAREHOUSE: another run publishes to it too ({reason}); run again") from None
+    if not is_shown(shown(con), read()):
+        raise WorkError("AVLAKE_WAREHOUSE: the lake changes faster than it is published; run again")
+    return counts
 
 
 def _database(settings: Settings) -> str:
@@ -170,14 +217,14 @@ def _database(settings: Settings) -> str:
     return name
 
 
-def _motherduck(target: str) -> duckdb.DuckDBPyConnection:
+def _motherduck(target: str, options: str = "") -> duckdb.DuckDBPyConnection:
     token = next((os.environ[name] for name in TOKENS if os.environ.get(name)), None)
     if token is None:
         raise RequestError(
             f"AVLAKE_WAREHOUSE is {target}: set motherduck_token to an access token of MotherDuck, or name a file"
         )
     try:
-        return duckdb.connect(target)
+        return duckdb.connect(f"{target}{options}")
     except duckdb.Error as error:
         reason = str(error).splitlines()[0].replace(token, "...")
         mend = "check motherduck_token and AVLAKE_WAREHOUSE"
@@ -190,7 +237,7 @@ def _motherduck(target: str) -> duckdb.DuckDBPyConnection:
 def confined(settings: Settings, **options: str) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection whose queries read neither files nor other databases; a local one with these options of DuckDB."""
     if is_motherduck(settings):
-        with _motherduck(f"md:{_database(settings)}?attach_mode=single&saas_mode=true") as con:
+        with _motherduck(f"md:{_database(settings)}", "?attach_mode=single&saas_mode=true") as con:
             yield con
     else:
         with connect(settings) as con:
