@@ -185,7 +185,7 @@ def test_bytes_stay_out_when_their_first_place_is_gone(settings: Settings) -> No
     assert "impostor" not in subjects(settings)
 
 
-def repacked(settings: Settings, path: str, *, user: str) -> str:
+def repacked(settings: Settings, path: str, *, user: str, times: int = 1) -> str:
     """Deliver a recording again in the later drop, as if somebody else had read it; returns its path there."""
     archive, name = path.split("/", 1)
     with tarfile.open(landing(settings) / "voxforge" / DROP / archive) as tar:
@@ -196,8 +196,9 @@ def repacked(settings: Settings, path: str, *, user: str) -> str:
     target = landing(settings) / "voxforge" / LATER / f"{top}.tgz"
     target.parent.mkdir(parents=True, exist_ok=True)
     readme = f"User Name:{user}\nGender: Female\nLanguage: EN\n".encode()
+    copies = [(f"{top}/wav/copy{i or ''}.wav", recording) for i in range(times)]
     with gzip.open(target, "wb") as packed, tarfile.open(fileobj=packed, mode="w") as tar:
-        for member, data in ((f"{top}/etc/README", readme), (f"{top}/wav/copy.wav", recording)):
+        for member, data in ((f"{top}/etc/README", readme), *copies):
             info = tarfile.TarInfo(member)
             info.size = len(data)
             tar.addfile(info, io.BytesIO(data))
@@ -209,6 +210,14 @@ def test_twice_is_said_and_not_doubled(settings: Settings) -> None:
     assert [one.new for one in takedowns.add(settings, subjects=[person, person], **ASKED)] == [True, False]
     assert [one.new for one in takedowns.add(settings, subjects=[person], reason="again", who="bob")] == [False]
     assert len(takedowns.listed(Lake.open(settings))) == 1
+
+
+def test_recordings_are_counted_though_their_bytes_are_equal(settings: Settings) -> None:
+    """An archive of a copy of somebody's recording twice is two recordings."""
+    path = repacked(settings, wav(0), user="impostor", times=2)
+    build(settings)
+    named = {"files": [f"voxforge/{path.split('/')[0]}"], "subjects": ["voxforge/impostor"]}
+    assert [one.recordings for one in takedowns.add(settings, **named, **ASKED)] == [2, 2]
 
 
 def test_racing_requests_for_the_same_leave_one_row(settings: Settings) -> None:

@@ -133,13 +133,13 @@ def add(
     with _opened(lake, lake.drops(BRONZE_FILES.name)) as con:
         found = [_file(con, name) for name in files] + [_subject(con, name) for name in subjects]
     known, added = {_identity(row) for row in _listed(lake)}, []
-    for row in found:
+    for row, recordings in found:
         identity = _identity(row)
         row |= {"reason": reason.strip(), "who": who.strip(), "when": datetime.now(UTC)}
         rows = pa.Table.from_pylist([row], schema=TAKEDOWNS.schema)
         new = identity not in known and lake.append(TAKEDOWNS, rows, once=identity)
         known.add(identity)
-        added.append(Added(f"{row['dataset']}/{row['path'] or row['subject_id']}", new, len(row["sha256s"])))
+        added.append(Added(f"{row['dataset']}/{row['path'] or row['subject_id']}", new, recordings))
     return added
 
 
@@ -170,30 +170,34 @@ def _opened(lake: Lake, drops: Collection[tuple[str, str]] | None) -> Iterator[d
         yield con
 
 
-def _file(con: duckdb.DuckDBPyConnection, name: str) -> dict[str, Any]:
+def _file(con: duckdb.DuckDBPyConnection, name: str) -> tuple[dict[str, Any], int]:
+    """A row of the list, and how many recordings it names."""
     column = "file_id" if FILE_ID.fullmatch(name) else "dataset || '/' || path"
     found = con.execute(f"SELECT DISTINCT dataset, file_id, path FROM files WHERE {column} = ?", [name]).fetchone()
     if found is None:
         raise RequestError(f"no file {name!r} in bronze.files{_like(con, name, 'files', 'path')}")
     dataset, file_id, path = found
-    shas = con.execute(
-        "SELECT DISTINCT sha256 FROM files WHERE file_id = $id OR (is_recording AND dataset = $dataset "
-        "AND starts_with(path, $path || '/')) ORDER BY 1",
+    shas, recordings = con.execute(
+        "SELECT list(DISTINCT sha256 ORDER BY sha256), count(DISTINCT file_id) FILTER (is_recording) FROM files "
+        "WHERE file_id = $id OR (is_recording AND dataset = $dataset AND starts_with(path, $path || '/'))",
         {"id": file_id, "dataset": dataset, "path": path},
-    ).fetchall()
-    return {"file_id": file_id, "subject_id": None, "dataset": dataset, "path": path, "sha256s": [s for (s,) in shas]}
+    ).fetchall()[0]
+    row = {"file_id": file_id, "subject_id": None, "dataset": dataset, "path": path, "sha256s": shas}
+    return row, recordings
 
 
-def _subject(con: duckdb.DuckDBPyConnection, name: str) -> dict[str, Any]:
+def _subject(con: duckdb.DuckDBPyConnection, name: str) -> tuple[dict[str, Any], int]:
     dataset, _, subject = name.partition("/")
-    shas = con.execute(
-        "SELECT DISTINCT sha256 FROM files JOIN labels USING (dataset, drop_date, file_id) "
-        "WHERE dataset = ? AND subject_id = ? AND is_recording ORDER BY 1",
+    shas, recordings = con.execute(
+        "SELECT list(DISTINCT sha256 ORDER BY sha256), count(DISTINCT file_id) "
+        "FROM files JOIN labels USING (dataset, drop_date, file_id) "
+        "WHERE dataset = ? AND subject_id = ? AND is_recording",
         [dataset, subject],
-    ).fetchall()
-    if not shas:
+    ).fetchall()[0]
+    if not recordings:
         raise RequestError(f"no person {name!r} in silver.labels{_like(con, name, 'labels', 'subject_id')}")
-    return {"file_id": None, "subject_id": subject, "dataset": dataset, "path": None, "sha256s": [s for (s,) in shas]}
+    row = {"file_id": None, "subject_id": subject, "dataset": dataset, "path": None, "sha256s": shas}
+    return row, recordings
 
 
 def _like(con: duckdb.DuckDBPyConnection, name: str, table: str, column: str) -> str:
