@@ -31,8 +31,13 @@ CLOCK = re.compile(r"RequestTimeTooSkewed")
 REFUSED = re.compile(
     r"InvalidAccessKeyId|SignatureDoesNotMatch|InvalidToken|ExpiredToken|NoCredentialsError|PartialCredentialsError"
     r"|AuthenticationFailed|AuthorizationFailure|InvalidAuthenticationInfo|AzureSigningError|Invalid Access Key"
-    r"|ClientAuthenticationError|CredentialUnavailableError|invalid_client|KeyBasedAuthenticationNotPermitted"
-    r"|NoAuthenticationInformation|401 Unauthorized|169\.254\.169\.254|unable to connect to account"
+    r"|invalid_client|unauthorized_client|invalid_request|invalid_grant|AADSTS700\d+|AADSTS90002|Identity not found"
+    r"|KeyBasedAuthenticationNotPermitted|NoAuthenticationInformation|401 Unauthorized|unable to connect to account"
+)
+# What gives credentials has not answered, or not to the point: it may be away, and there may be no identity at all.
+UNIDENTIFIED = re.compile(
+    r"169\.254\.169\.254|IMDS endpoint|AADSTS\d+|CredentialUnavailableError|ClientAuthenticationError"
+    r"|CredentialRetrievalError|MetadataRetrievalError"
 )
 DENIED = re.compile(r"AccessDenied|AllAccessDisabled|AuthorizationPermissionMismatch|403 Forbidden|PermissionError")
 NO_ROOM = re.compile(
@@ -43,7 +48,10 @@ AWAY = re.compile(
     r"EndpointConnectionError|ConnectTimeoutError|ReadTimeoutError|ConnectionClosedError|HTTPClientError"
     r"|ClientConnectorError|ServiceRequest\w*Error|ServiceResponse\w*Error|IncompleteReadError|TimeoutError"
     r"|ConnectionRefusedError|ConnectionResetError|error sending request|HTTP error|operation timed out"
-    r"|InternalError|ServerBusy|ServiceUnavailable|SlowDown|OperationTimedOut|50[0234] [A-Z]"
+)
+BUSY = re.compile(
+    r"InternalError|ServerBusy|ServiceUnavailable|SlowDown|OperationTimedOut|OperationAborted|RequestTimeout"
+    r"|ServerNotInitialized|Throttl\w+|Too ?Many ?Requests\w*|RequestLimitExceeded|(?:408|429|50[0234]) [A-Z]\w+"
 )
 TAKEN = re.compile(
     r"PreconditionFailed|ConditionalRequestConflict|BlobAlreadyExists|ResourceExistsError|\(412\)|\(409\)"
@@ -113,7 +121,7 @@ def _of_a_cloud(error: BaseException, uri: str, cloud: str, endpoint: str | None
     if found := CLOCK.search(text):
         return WorkError(f"{uri}: this machine's clock is wrong ({found[0]}); set it, and run again")
     if found := REFUSED.search(text):
-        code = "none found" if found[0] in ("NoCredentialsError", "169.254.169.254") else found[0]
+        code = "none found" if found[0] == "NoCredentialsError" else found[0]
         return RequestError(f"{uri}: the store refuses these credentials ({code}); {CREDENTIALS[where]} ({AIRFLOW})")
     if _errno(error) in FULL or NO_ROOM.search(text):
         return _full(uri)
@@ -127,17 +135,36 @@ def _of_a_cloud(error: BaseException, uri: str, cloud: str, endpoint: str | None
             f"{uri}: {_shown(endpoint)} has a certificate that this machine does not trust, or speaks plain http; "
             f"correct {ENDPOINT[where]}, or name its authority's file in SSL_CERT_FILE"
         )
+    if found := UNIDENTIFIED.search(text):
+        return WorkError(
+            f"{uri}: no credentials were found, or what gives them is away ({found[0]}); try again, or "
+            f"{CREDENTIALS[where]} ({AIRFLOW})"
+        )
     if found := AWAY.search(text):
         why = next((plain for name, plain in PLAIN.items() if name in text), found[0])
         return WorkError(
             f"{uri}: cannot reach the store at {_shown(endpoint)} ({why}); see that it runs and that "
             f"{ENDPOINT[where]} are right, then run again"
         )
+    if busy := _status(error) or ((found := BUSY.search(text)) and found[0]):
+        return WorkError(f"{uri}: the store at {_shown(endpoint)} is away or busy ({busy}); try again in a minute")
     return None
 
 
 def _full(uri: str, setting: str = "AVLAKE_URI") -> WorkError:
     return WorkError(f"{uri}: no room left to write; free some, raise the limit, or move {setting}, then run again")
+
+
+def _status(error: BaseException) -> str | None:
+    """The HTTP status that asks to try again later: all there is in the answer to a HEAD."""
+    for link in _chain(error):
+        answer = getattr(link, "response", None)
+        of_s3 = answer.get("ResponseMetadata", {}).get("HTTPStatusCode") if isinstance(answer, dict) else None
+        status = of_s3 or getattr(link, "status_code", None)
+        # 501: it does not know this kind of request, and never will.
+        if isinstance(status, int) and (status in (408, 429) or (status >= 500 and status != 501)):
+            return f"HTTP {status}"
+    return None
 
 
 def _errno(error: BaseException) -> int | None:
