@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from avlake.datasets.base import Dataset
 from avlake.datasets.voxforge import VOXFORGE
@@ -52,6 +53,18 @@ class Pipeline:
             except ValueError as error:
                 raise RequestError(f"parameters of {name}: {_first_reason(error)}") from None
         return found
+
+    def decided(self, values: dict[str, Any] | None = None) -> Thresholds:
+        """Its thresholds: these, and the defaults for the rest.
+
+        Raises:
+            RequestError: for a threshold that this pipeline does not have, or a value that cannot be.
+        """
+        try:
+            return self.thresholds(**(values or {}))
+        except ValidationError as error:
+            wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            raise RequestError(f"thresholds of {self.name}: {wrong}") from None
 
 
 class VoxforgeGenderThresholds(Thresholds):

@@ -73,8 +73,13 @@ def run(
     """Take every drop of a source (or one) from landing to gold, then train and report.
 
     A drop that breaks the failure budget does not keep the others from gold; the run fails at its end.
+
+    Raises:
+        RequestError: before anything is done, for parameters or thresholds that the pipeline does not take.
     """
     chosen, run_id = get_pipeline(pipeline), new_run_id()
+    chosen.configured(params)
+    chosen.decided(thresholds)
     where = source or settings.landing
     if not where:
         raise RequestError("no source: give --source FOLDER|URI, or set AVLAKE_LANDING")

@@ -19,7 +19,6 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
-from pydantic import ValidationError
 
 from avlake.errors import RequestError, WorkError
 from avlake.lake import Lake
@@ -207,11 +206,7 @@ def _thresholds(lake: Lake, pipeline: Pipeline, given: dict[str, Any] | None, *,
     if recorded is not None:
         rows = [r for r in recorded.to_table().to_pylist() if r["pipeline"] == pipeline.name]
         latest = json.loads(max(rows, key=lambda r: r["when"])["values"]) if rows else {}
-    try:
-        chosen = pipeline.thresholds(**(latest if given is None else {**latest, **given}))
-    except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise RequestError(f"thresholds of {pipeline.name}: {wrong}") from None
+    chosen = pipeline.decided(latest if given is None else {**latest, **given})
     if given is not None and (values := chosen.model_dump(mode="json")) != latest:
         now = datetime.now(UTC)
         row = {"pipeline": pipeline.name, "values": json.dumps(values, sort_keys=True), "who": who, "when": now}
