@@ -18,7 +18,7 @@ from avlake.lake import Lake
 from avlake.pipelines import get_pipeline
 from avlake.runner import run
 from avlake.settings import Settings
-from avlake.stages.actual import run_rows
+from avlake.stages.actual import expect, run_rows
 from avlake.stages.forecast import forecast, list_source, make_pilot, stored_pilot
 
 PIPELINE = get_pipeline("voxforge_gender")
@@ -139,3 +139,29 @@ def test_what_cannot_be_forecast_is_said(tmp_path: Path) -> None:
     assert torn.returncode == 1 and "all 1 files of the pilot failed" in torn.stderr and "torn" in torn.stderr
     missing = avlake(tmp_path, "plan", "voxforge_gender", "--source", str(folder.parents[1]), "--drop", "2020-01-01")
     assert missing.returncode == 2 and "2026-09-01" in missing.stderr
+
+
+@pytest.mark.parametrize("wrong", ["min_snr_db=abc", "no_such=1", "media.no_such=1", "audio_quality.silence_db=abc"])
+def test_a_wrong_parameter_is_told_before_anything_is_done(landing: Path, tmp_path: Path, wrong: str) -> None:
+    done = avlake(tmp_path, "run", "voxforge_gender", "--source", str(landing), "--set", wrong)
+    assert done.returncode == 2 and wrong.partition("=")[0].rpartition(".")[2] in done.stderr
+    assert not (tmp_path / "lake").exists()
+
+
+@pytest.mark.parametrize("damaged", [b"", b"[]", b'{"source": 1}', b"\xff", None])
+def test_a_pilot_that_cannot_be_read_is_none(landing: Path, settings: Settings, damaged: bytes | None) -> None:
+    listing, store = list_source(settings, PIPELINE, str(landing)), Lake.open(settings).store
+    if damaged is None:  # of another version: a unit knows more than ours
+        units = [{"drop": "2026-09-01", "path": "a.tgz", "size_bytes": 1, "colour": "blue"}]
+        damaged = json.dumps({"source": listing.uri, "pilot": {"units": units, "steps": {}}}).encode()
+    store.write("forecasts/voxforge_gender.json", damaged)
+    assert stored_pilot(Lake.open(settings), PIPELINE.name, listing.uri) is None
+    assert expect(settings, PIPELINE, str(landing)) is None
+
+
+def test_nothing_to_do_is_an_empty_answer(landing: Path, settings: Settings, tmp_path: Path) -> None:
+    run(settings, pipeline=PIPELINE.name, source=str(landing), train=False)
+    asked = ("plan", "voxforge_gender", "--source", str(landing), "--format")
+    assert json.loads(avlake(tmp_path, *asked, "json").stdout) == []
+    assert avlake(tmp_path, *asked, "csv").stdout == "what,value,low,high\n"
+    assert avlake(tmp_path, *asked, "table").stdout.startswith("what  forecast  95 % interval\n")

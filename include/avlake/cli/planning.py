@@ -51,6 +51,7 @@ def plan(
         progress.say(f"source    {listing.uri}: {held}")
         if not listing.to_do:
             progress.say("to do     nothing: all of it is measured already")
+            _show({}, format_)
             return
         if len(listing.to_do) < listing.files:
             progress.say(f"to do     {len(listing.to_do)} files; the others are in the lake, measured")

@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from avlake.datasets.base import Entry
-from avlake.lake import Lake
+from avlake.lake import Lake, live_files
+from avlake.stages import bounded
 from avlake.tables import BRONZE_FILES
+
+OBJECTS = "SELECT coalesce(sum(size_bytes), 0) FROM (SELECT DISTINCT uri, size_bytes FROM files WHERE uri IS NOT NULL)"
 
 
 @dataclass(frozen=True)
@@ -63,12 +66,13 @@ class Pilot:
 def live_bytes(lake: Lake, dataset: str, drops: Sequence[str], gold: Sequence[str]) -> dict[str, int]:
     """Bytes of the files that are live: of some drops in bronze and silver (with ops), of whole gold tables."""
     found = {"bronze": 0, "silver": 0, "gold": 0}
+    places = {(dataset, drop) for drop in drops}
     for name in lake.tables():
         layer = name.split(".")[0].replace("ops", "silver")
-        if name in gold or (layer in ("bronze", "silver") and lake.drops(name)):
-            data = lake.scan(name, [(dataset, drop) for drop in drops])
-            found[layer] += sum(lake.store.fs.size(path) for path in getattr(data, "files", ()))
-    for drop in drops:
-        rows = lake.rows(BRONZE_FILES, dataset, drop, ["uri", "size_bytes"]).to_pylist()
-        found["bronze"] += sum({row["uri"]: row["size_bytes"] for row in rows if row["uri"]}.values())
+        if (name in gold or layer in ("bronze", "silver")) and (delta := lake.delta(name)):
+            wanted = (live for live in live_files(delta) if (live.drop in places if live.drop else name in gold))
+            found[layer] += sum(live.size_bytes for live in wanted)
+    with bounded.connect() as con:
+        bounded.show(con, "files", lake, BRONZE_FILES, places)
+        found["bronze"] += bounded.value(con, OBJECTS)
     return found

@@ -19,19 +19,38 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+from pydantic import TypeAdapter, ValidationError
 
 from avlake.errors import RequestError, UnknownDrop
 from avlake.lake import Lake
 from avlake.pipelines import Pipeline
 from avlake.settings import Settings
-from avlake.stages.bronze import by_delivered_file
-from avlake.stages.costs import Delivered, Pilot, Step, UnitCost
+from avlake.stages import bounded
+from avlake.stages.costs import Delivered, Pilot, Step
 from avlake.stages.estimate import Estimate, Line, draw, total_by_size
 from avlake.stages.pilot import Progress, run_pilot
 from avlake.stages.side_by_side import FILES_PER_SHARD
 from avlake.stages.store_requests import requests
 from avlake.tables import BRONZE_FILES, EXTRACTIONS
 
+# A file that failed to open gets another chance only with other extractors, which is too rare to tell here. What an
+# archive holds is below its path, and so are a folder's files, of which nothing is listed.
+DONE = """
+WITH media AS (SELECT drop_date, path, file_id, sha256 FROM files WHERE is_media(path)),
+missing AS (
+    SELECT DISTINCT drop_date, string_split(path, '/') AS parts
+    FROM (FROM media, identities)
+    ANTI JOIN (FROM prior SEMI JOIN identities USING (extractor, params_hash)) AS measured
+        USING (drop_date, file_id, sha256, extractor)
+    ANTI JOIN (FROM prior WHERE extractor = 'open') AS unreadable USING (drop_date, file_id, sha256)
+),
+unfinished AS (
+    SELECT drop_date, unnest([array_to_string(parts[:i], '/') for i in range(1, len(parts) + 1)]) AS path FROM missing
+)
+SELECT drop_date, path
+FROM listed SEMI JOIN files USING (drop_date, path, source_version) ANTI JOIN unfinished USING (drop_date, path)
+"""
 PER_DROP = ("ingest", "plan", "measure", "commit")
 PER_RUN = ("curate", "publish")
 NAMES = (
@@ -99,31 +118,29 @@ def list_source(
     found = [Delivered(date, entry) for date in drops if drop in (None, date) for entry in opened.entries(date)]
     if not found:
         raise RequestError(f"{opened.uri}: its drops hold no files; nothing can be forecast")
-    done = _done(settings, pipeline, sorted({unit.drop for unit in found}), params)
-    left = [u for u in found if not u.entry.version or (u.drop, u.entry.path, u.entry.version) not in done]
+    done = _done(settings, pipeline, found, params)
+    left = [unit for unit in found if (unit.drop, unit.entry.path) not in done]
     size = sum(unit.entry.size_bytes or 0 for unit in found)
     return Listing(opened.uri, len({u.drop for u in found}), len(found), size, left)
 
 
 def _done(
-    settings: Settings, pipeline: Pipeline, drops: Sequence[str], params: dict[str, dict[str, Any]] | None
-) -> set[tuple[str, str, str]]:
-    """(drop, path, version) of delivered files of which nothing is left to measure."""
+    settings: Settings, pipeline: Pipeline, found: Sequence[Delivered], params: dict[str, dict[str, Any]] | None
+) -> set[tuple[str, str]]:
+    """(drop, path) of delivered files of which nothing is left to measure."""
     lake, dataset = Lake.open(settings), pipeline.dataset
-    hashes, done = {(name, e.params_hash) for name, e in pipeline.configured(params).items()}, set()
-    committed = {drop for name, drop in lake.drops() if name == dataset.name}
-    for drop in sorted(committed.intersection(drops)):
-        there: dict[tuple[str, str], set[tuple[str, str]]] = defaultdict(set)
-        for row in lake.rows(EXTRACTIONS, dataset.name, drop).to_pylist():
-            # A file that failed to open gets another chance only with other extractors, which is too rare to tell here.
-            there[row["file_id"], row["sha256"]] |= (
-                hashes if row["extractor"] == "open" else {(row["extractor"], row["params_hash"])}
-            )
-        for path, rows in by_delivered_file(lake.rows(BRONZE_FILES, dataset.name, drop).to_pylist()).items():
-            media = [row for row in rows if dataset.is_media(row["path"])]
-            if all(hashes <= there[row["file_id"], row["sha256"]] for row in media):
-                done.add((drop, path, rows[0]["source_version"]))
-    return done
+    hashes = {name: extractor.params_hash for name, extractor in pipeline.configured(params).items()}
+    places = sorted({(dataset.name, unit.drop) for unit in found}.intersection(lake.drops()))
+    with bounded.connect() as con:
+        bounded.show(con, "files", lake, BRONZE_FILES, places)
+        bounded.show(con, "prior", lake, EXTRACTIONS, places)
+        bounded.predicate(con, "is_media", dataset.is_media)
+        listed = [(unit.drop, unit.entry.path, unit.entry.version) for unit in found if unit.entry.version]
+        columns = zip(*listed, strict=True) if listed else ((), (), ())
+        arrays = [pa.array(column, pa.string()) for column in columns]
+        con.register("listed", pa.table(arrays, ["drop_date", "path", "source_version"]))
+        con.register("identities", pa.table({"extractor": list(hashes), "params_hash": list(hashes.values())}))
+        return set(con.execute(DONE).fetchall())
 
 
 def make_pilot(
@@ -154,15 +171,12 @@ def has_pilot(lake: Lake, pipeline: str) -> bool:
 
 
 def stored_pilot(lake: Lake, pipeline: str, source: str) -> StoredPilot | None:
-    """The pilot that was measured of this source, if there is one."""
-    if not has_pilot(lake, pipeline):
+    """The pilot that was measured of this source; None if there is none, or none that this version can read."""
+    try:
+        found = TypeAdapter(StoredPilot).validate_json(lake.store.read(_name(pipeline)))
+    except (FileNotFoundError, ValidationError):
         return None
-    data = json.loads(lake.store.read(_name(pipeline)))
-    if data["source"] != source:
-        return None
-    units = [UnitCost(**unit) for unit in data["pilot"]["units"]]
-    steps = {name: Step(**step) for name, step in data["pilot"]["steps"].items()}
-    return StoredPilot(**{**data, "pilot": Pilot(**{**data["pilot"], "units": units, "steps": steps})})
+    return found if found.source == source and found.pilot.units else None
 
 
 def _name(pipeline: str) -> str:
