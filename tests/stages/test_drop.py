@@ -19,7 +19,7 @@ from avlake.extractors import base
 from avlake.lake import Lake
 from avlake.runner import new_run_id, run
 from avlake.settings import Settings
-from avlake.stages import quarantine
+from avlake.stages import carry, quarantine
 from avlake.stages.commit import CommitReport, commit
 from avlake.stages.curate import curate
 from avlake.stages.extract import PlanReport, measure_shard, plan
@@ -355,6 +355,30 @@ def test_a_late_run_with_other_extractors_touches_no_silver(settings: Settings, 
     with pytest.raises(StaleRun):
         commit(settings, plan=late.plan, run_id="late")
     assert windows(settings) == before
+
+
+def test_rows_that_vanish_while_they_are_copied_are_measured_instead(
+    settings: Settings, landing: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An archive moves from one drop to another; the first drop's run commits while the second's is planned."""
+    process(settings, landing)
+    archive = min((landing / DATASET / DROP).iterdir())
+    archive.rename(landing / DATASET / LATER / archive.name)
+    plain = carry.carry
+
+    def after_the_first_drop(*args: Any, **options: Any) -> carry.Takeover:
+        monkeypatch.setattr(carry, "carry", plain)
+        process(settings, landing)
+        return plain(*args, **options)
+
+    monkeypatch.setattr(carry, "carry", after_the_first_drop)
+    with pytest.raises(StaleRun, match="run it again"):
+        prepared(settings, landing, LATER)
+    again = prepared(settings, landing, LATER)
+    assert (again.to_measure, again.reused) == (10, 0)
+    finish(settings, again)
+    windows = Lake.open(settings).rows(base.load("voice_features").table, DATASET, LATER)
+    assert set(windows["file_id"].to_pylist()) == {row["file_id"] for row in ops(settings, LATER)}
 
 
 def test_requeued_recordings_are_really_measured_again(settings: Settings, landing: Path) -> None:

@@ -19,7 +19,7 @@ import duckdb
 import pyarrow as pa
 
 from avlake.datasets.base import Dataset
-from avlake.errors import Quarantined
+from avlake.errors import Quarantined, StaleRun
 from avlake.extractors import base
 from avlake.lake import Lake
 from avlake.settings import MIB
@@ -145,6 +145,9 @@ def carry(
     Rows of ops that are about to be replaced are claimed first: committed with a hash that nothing has. So a run that
     is killed between its silver tables leaves no ops row that vouches for silver of another version, and one that
     comes too late finds out before it has touched silver.
+
+    Raises:
+        StaleRun: when another run has replaced what is copied from its drop meanwhile.
     """
     con.execute(KEPT, [list(failures)])
     replaced = "FROM prior ANTI JOIN kept USING (file_id, extractor)"
@@ -163,6 +166,7 @@ def carry(
         table = base.load(name).table
         write(output, table, _silver(con, lake, table, name, (dataset.name, drop)))
         changed.add(table.name)
+    _check_copied(con, lake)
     if bounded.value(con, f"SELECT count(*) {replaced}"):
         marked = f"""SELECT prior.* REPLACE (if(kept.file_id IS NULL, '{REPLACING}', params_hash) AS params_hash)
             FROM prior LEFT JOIN kept USING (file_id, extractor)"""
@@ -204,6 +208,20 @@ def _silver(
         bounded.show(con, "silver", lake, table, sources)
         same = f"silver JOIN {copied} USING (dataset, drop_date, file_id)"
         yield from bounded.batches(con, f"SELECT silver.* REPLACE (target AS file_id) FROM {same}")
+
+
+def _check_copied(con: duckdb.DuckDBPyConnection, lake: Lake) -> None:
+    """Make sure that the ops rows still stand which vouch for the copied silver: a commit replaces them first."""
+    if not (sources := con.execute("SELECT DISTINCT dataset, drop_date FROM copies").fetchall()):
+        return
+    bounded.show(con, "vouching", lake, EXTRACTIONS, sources)
+    same = "USING (dataset, drop_date, file_id, sha256, extractor, params_hash, run_id, seconds)"
+    if gone := bounded.value(con, f"SELECT count(*) FROM copies ANTI JOIN vouching {same}"):
+        shown = ", ".join(sorted({" ".join(source) for source in sources}))
+        raise StaleRun(
+            f"another run has replaced {gone} of the measurements that were to be copied from {shown}; "
+            "nothing was changed, run it again"
+        )
 
 
 def _ops(con: duckdb.DuckDBPyConnection, broken: pa.Table, run_id: str) -> Iterator[pa.Table]:

@@ -78,6 +78,7 @@ def plan(
 
     Raises:
         RequestError: for a parameter the pipeline does not have, or a drop that was never ingested.
+        StaleRun: when another run has replaced what this one was about to copy; a second try reads it anew.
     """
     lake, chosen = Lake.open(settings), get_pipeline(pipeline)
     dataset, extractors = chosen.dataset, chosen.configured(params)
