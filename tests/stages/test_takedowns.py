@@ -92,10 +92,11 @@ def mentions(settings: Settings, name: str) -> list[str]:
         return [table for table in tables if con.execute(said.format(table)).fetchall() != [(0,)]]
 
 
-def avlake(settings: Settings, *words: str) -> subprocess.CompletedProcess[str]:
+def avlake(settings: Settings, *words: str, file_size_kib: int | None = None) -> subprocess.CompletedProcess[str]:
     env = {"AVLAKE_URI": settings.uri, "AVLAKE_WAREHOUSE": settings.warehouse, "PATH": "/usr/bin:/bin"}
     env["HOME"] = str(Path(settings.uri).parent)
-    command = [sys.executable, "-m", "avlake.cli", *words]
+    limit = [] if file_size_kib is None else ["bash", "-c", f'ulimit -f {file_size_kib}; exec "$@"', "bash"]
+    command = [*limit, sys.executable, "-m", "avlake.cli", *words]
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
 
 
@@ -277,6 +278,24 @@ def test_the_command_line_adds_applies_and_lists(settings: Settings) -> None:
     assert mentions(settings, PERSON) == [] and wav(0, OTHER) not in paths(settings)
     unknown = avlake(settings, "takedowns", "add", "--subject", "voxforge/x", "--reason", "r", "--by", "b")
     assert unknown.returncode == 2 and "like it" in unknown.stderr and "Traceback" not in unknown.stderr
+
+
+def test_applying_publishes_though_gold_cannot_be_built(settings: Settings) -> None:
+    takedowns.add(settings, subjects=[f"voxforge/{PERSON}"], **ASKED)
+    shutil.rmtree(Path(settings.uri) / "silver" / "voice_features")
+    done = avlake(settings, "takedowns", "apply")
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "voice_features" in done.stderr.splitlines()[-1]
+    assert mentions(settings, PERSON) == [] and OTHER in subjects(settings)
+
+
+def test_applying_on_a_full_disk_is_one_line(settings: Settings) -> None:
+    takedowns.add(settings, subjects=[f"voxforge/{PERSON}"], **ASKED)
+    before = {path.name for path in Path(settings.warehouse).parent.iterdir()}
+    done = avlake(settings, "takedowns", "apply", file_size_kib=300)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "AVLAKE_WAREHOUSE" in done.stderr.splitlines()[-1]
+    assert {path.name for path in Path(settings.warehouse).parent.iterdir()} == before
 
 
 @pytest.mark.usefixtures("fast")

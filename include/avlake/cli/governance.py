@@ -42,14 +42,21 @@ def takedowns_add(
 def takedowns_apply() -> None:
     """Rebuild gold and the warehouse now, without what was taken down."""
     settings, run_id = load_settings(), runner.new_run_id()
-    present = set(Lake.open(settings).tables())
+    present, failed = set(Lake.open(settings).tables()), None
     for name, pipeline in PIPELINES.items():
         if present.issuperset(f"gold.{table}" for table in pipeline.gold):
-            built = curate(settings, pipeline=name, run_id=run_id)
+            try:
+                built = curate(settings, pipeline=name, run_id=run_id)
+            except Exception as error:
+                print(f"{name}: gold is as it was, for it could not be built", file=sys.stderr)
+                failed = failed or error  # raised once the warehouse, which needs no gold, is without them
+                continue
             next_step = f"; next: `avlake train {name}`" if built.changed else "; nothing changed"
             print(f"{name}: {built.taken_down or 'nothing is taken down'}{next_step}", file=sys.stderr)
     shown = publish(settings, run_id=run_id)
     print(f"warehouse  {shown.warehouse}" + ("" if shown.changed else "; nothing changed"), file=sys.stderr)
+    if failed:
+        raise failed
 
 
 @takedowns_app.command("list")
