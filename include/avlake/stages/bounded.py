@@ -11,6 +11,7 @@ import pyarrow as pa
 from duckdb.func import PythonUDFType
 
 from avlake.lake import Lake
+from avlake.store_errors import explained
 from avlake.tables import Table
 
 MEMORY = "384MB"
@@ -20,8 +21,16 @@ ROWS = 65_536  # at a time, and to a row group
 
 @contextlib.contextmanager
 def connect(memory: str = MEMORY) -> Iterator[duckdb.DuckDBPyConnection]:
-    """An empty database."""
-    with tempfile.TemporaryDirectory(prefix="avlake-") as folder, duckdb.connect(f"{folder}/work.duckdb") as con:
+    """An empty database.
+
+    Raises:
+        WorkError: when the temporary folder has no room left.
+    """
+    with (
+        explained(tempfile.gettempdir(), "TMPDIR"),
+        tempfile.TemporaryDirectory(prefix="avlake-") as folder,
+        duckdb.connect(f"{folder}/work.duckdb") as con,
+    ):
         con.execute(f"SET memory_limit = '{memory}'; SET threads = {THREADS}; SET preserve_insertion_order = false")
         con.execute(f"SET temp_directory = '{folder}'")
         yield con
