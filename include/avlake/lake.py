@@ -32,6 +32,7 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction
 
 from avlake import probe
+from avlake.ages import folders
 from avlake.errors import StaleRun, WorkError
 from avlake.fragments import (
     Fragment,
@@ -46,7 +47,7 @@ from avlake.fragments import (
 )
 from avlake.settings import Settings
 from avlake.storage import Store, open_store
-from avlake.tables import BRONZE_CONTENTS, EXTRACTIONS, PARTITION, Table
+from avlake.tables import BRONZE_CONTENTS, CORE, EXTRACTIONS, PARTITION, Table
 
 COMMIT_ATTEMPTS = 8
 CHECKPOINT_COMMITS = 20  # each commit since the last checkpoint is read by every opening, three times
@@ -102,9 +103,9 @@ class Lake:
 
     def tables(self) -> list[str]:
         """Names of the tables that exist, `layer.table`, sorted."""
-        with self.store.explained():
-            logs = self.store.fs.glob(self.store.path("*/*/_delta_log"))
-        return sorted(".".join(path.split("/")[-3:-1]) for path in logs)
+        layers = sorted({table.path.partition("/")[0] for table in CORE.values()})  # objects/ takes long to list
+        found = [name for layer in layers for name in folders(self.store, layer)]
+        return [name.replace("/", ".") for name in found if self.store.exists(f"{name}/_delta_log")]
 
     def log_version(self, name: str) -> str | None:
         """A table's newest commit, whoever made it, as `<table's own id>/<number>`; None if there is no such table."""
@@ -279,9 +280,8 @@ def live_files(delta: DeltaTable) -> list[Live]:
     found = pa.table(delta.get_add_actions(flatten=True)).to_pylist()
     column = [f"partition.{name}" for name in PARTITION]
     drops = ((a[column[0]], a[column[1]]) if column[0] in a else None for a in found)
-    return sorted(
-        Live(a["path"], drop, a["num_records"], a["size_bytes"]) for a, drop in zip(found, drops, strict=True)
-    )
+    rows = zip(found, drops, strict=True)
+    return sorted(Live(a["path"], drop, a["num_records"], a["size_bytes"]) for a, drop in rows)
 
 
 def _expression(drop: tuple[str, str] | None) -> ds.Expression | None:

@@ -36,6 +36,19 @@ def test_nothing_is_there_before_the_first_commit(lake: Lake) -> None:
     assert lake.scan(LABELS.name) is None
 
 
+def test_tables_are_what_has_a_log_and_objects_are_not_walked(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(lake, "not committed")
+    assert lake.tables() == []
+    lake.append(RUNS, pa.Table.from_pylist([{"run_id": "a"}], schema=RUNS.schema), once="a")
+    lake.commit_drop(LABELS, *DROP, write(lake, "a"), expected_version=0)
+    lake.write_fragment(EXTRACTIONS, *DROP, [EXTRACTIONS.schema.empty_table()])
+    lake.store.write("objects/00/_delta_log/x", b"no table")
+    listed, ls = [], lake.store.fs.ls
+    monkeypatch.setattr(lake.store.fs, "ls", lambda path, **options: listed.append(path) or ls(path, **options))
+    assert lake.tables() == [RUNS.name, LABELS.name]
+    assert listed and not [path for path in listed if "/objects" in path]
+
+
 def test_a_commit_replaces_its_drop_and_no_other(lake: Lake) -> None:
     assert lake.commit_drop(LABELS, *DROP, write(lake, "a", "b"), expected_version=0)
     assert lake.commit_drop(LABELS, *OTHER, write(lake, "x", drop=OTHER), expected_version=0)
