@@ -7,8 +7,10 @@ first of: account key, SAS token, service principal (AZURE_CLIENT_ID, _TENANT_ID
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import logging
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +18,7 @@ from urllib.parse import SplitResult, urlsplit
 
 import fsspec
 
-from avlake.errors import RequestError
+from avlake.errors import RequestError, WorkError
 
 S3_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_ENDPOINT_URL")
 AZURE_VARIABLES = (
@@ -33,6 +35,7 @@ AZURE_VARIABLES = (
 SCHEMES = {"s3": "s3", "s3a": "s3", "abfs": "azure", "abfss": "azure", "az": "azure"}
 AUTHORITY = "AZURE_AUTHORITY_HOST"  # where tokens are got, in other clouds than the public one
 CONNECT_S = 5
+COPY_S = 120  # the longest wait for a copy within a container, which takes Azure a moment
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ class Cloud:
     delta_options: dict[str, str] = field(repr=False)
 
 
-def open_cloud(parts: SplitResult, env: Mapping[str, str]) -> Cloud:
+def open_cloud(parts: SplitResult, env: Mapping[str, str], setting: str) -> Cloud:
     """`s3://bucket/prefix`, `abfs[s]://container@account.dfs.core.windows.net/prefix` or `abfs[s]://container/prefix`.
 
     Raises:
@@ -75,7 +78,7 @@ def open_cloud(parts: SplitResult, env: Mapping[str, str]) -> Cloud:
     secret = parts.password or parts.query or (SCHEMES[parts.scheme] == "s3" and parts.username)
     if secret or not parts.netloc:
         raise RequestError(
-            f"{parts.scheme}://{parts.hostname or ''}...: AVLAKE_URI is a bucket or container and a prefix; "
+            f"{parts.scheme}://{parts.hostname or ''}...: {setting} is a bucket or container and a prefix; "
             "credentials go into AWS_* or AZURE_* variables"
         )
     return (_s3 if SCHEMES[parts.scheme] == "s3" else _azure)(parts, env)
@@ -165,6 +168,7 @@ def _address(name: str, value: str | None) -> str | None:
 @functools.cache
 def _azure_filesystem() -> Any:
     from adlfs import AzureBlobFileSystem
+    from fsspec.asyn import sync_wrapper
 
     logging.getLogger("azure").setLevel(logging.ERROR)  # its warnings repeat what the error says, at greater length
 
@@ -197,6 +201,19 @@ def _azure_filesystem() -> Any:
                     retry_status=times,
                 ),
             )
+
+        async def _cp_file(self, path1: str, path2: str, **options: Any) -> None:
+            """Azure copies in the background, and adlfs does not ask how that went."""
+            await super()._cp_file(path1, path2, **options)
+            container, name, _ = self.split_path(path2)
+            async with self.service_client.get_blob_client(container, name) as blob:
+                end = time.monotonic() + COPY_S
+                while (copy := (await blob.get_blob_properties()).copy).status == "pending" and time.monotonic() < end:
+                    await asyncio.sleep(0.2)
+            if copy.status != "success":
+                raise WorkError(f"Azure has not copied {path1} to {path2} ({copy.status}); run it again")
+
+        cp_file = sync_wrapper(_cp_file)
 
     return Blobs
 

@@ -5,6 +5,8 @@ deaf       drops If-None-Match: every conditional create succeeds, as on a store
 slow-look  looks whether the name is taken and writes a moment later, as a gateway does that checks by itself
 garbling   keeps other bytes than those the first writer sent
 mute       passes a Delta commit on, and breaks the connection instead of answering; once
+pending    says of the first copies asked about that they are not done, as Azure may
+failed     says that they never will be
 """
 
 from __future__ import annotations
@@ -45,6 +47,7 @@ def proxy(upstream: str, log: Path, *, fault: str = "none", port: int = 0) -> It
 
 COMMIT = re.compile(r"_delta_log/\d{20}\.json")
 silenced = threading.Event()
+copies = iter(["pending"] * 3)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -73,6 +76,8 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)
             return
+        if "x-ms-copy-status" in answer[1] and self.command == "HEAD" and fault in ("pending", "failed"):
+            answer[1]["x-ms-copy-status"] = next(copies, "success") if fault == "pending" else fault
         self.answer(*answer)
 
     def answer(self, status: int, headers: dict[str, str], body: bytes) -> None:

@@ -15,7 +15,7 @@ import pytest
 from faulty import proxy
 from rows import DROP, OTHER, RACERS, Racers, commit_and_die, label_rows, values, write
 
-from avlake.errors import StaleRun
+from avlake.errors import StaleRun, WorkError
 from avlake.fragments import copy_path
 from avlake.lake import Lake
 from avlake.storage import open_store
@@ -170,6 +170,26 @@ def test_a_commit_whose_answer_is_lost_has_happened_once(
     assert [line for line in log.read_text().splitlines() if line.startswith("PUT") and "_delta_log" in line]
     assert values(lake) == ["b", "c"]
     assert (lake.drop_version(LABELS, *DROP), (lake.log_version(LABELS.name) or "").rpartition("/")[2]) == (2, "2")
+
+
+@pytest.mark.parametrize("store_root", [pytest.param("azure", marks=pytest.mark.storage)], indirect=True)
+def test_a_copy_is_waited_for(lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("avlake.lake.COMMIT_ATTEMPTS", 1)
+    run = [*write(lake, "a"), *write(lake, "b")]
+    lake.commit_drop(LABELS, *DROP, run, expected_version=0)
+    upstream, log = os.environ["AZURE_STORAGE_ENDPOINT"], tmp_path / "requests"
+    with proxy(upstream, log, fault="failed") as address:
+        monkeypatch.setenv("AZURE_STORAGE_ENDPOINT", address)
+        with pytest.raises(WorkError, match="has not copied"):
+            Lake(open_store(lake.store.uri)).commit_drop(LABELS, *DROP, run[:1], expected_version=1)
+    assert values(lake) == ["a", "b"]
+    log.unlink()
+    with proxy(upstream, log, fault="pending") as address:
+        monkeypatch.setenv("AZURE_STORAGE_ENDPOINT", address)
+        assert Lake(open_store(lake.store.uri)).commit_drop(LABELS, *DROP, run[:1], expected_version=1)
+    copy = Path(copy_path(run[0].path, 2)).name
+    assert sum(line.startswith("HEAD") and copy in line for line in log.read_text().splitlines()) == 4
+    assert values(lake) == ["a"]
 
 
 def test_a_table_is_read_as_it_was(lake: Lake) -> None:
