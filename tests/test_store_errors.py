@@ -93,3 +93,11 @@ def test_a_wrong_setting_stays_one(uri: str, error: Exception, word: str) -> Non
 
 def test_a_request_that_the_store_does_not_know_is_not_tried_again() -> None:
     assert explain(s3("NotImplemented", 501), S3) is None
+
+
+@pytest.mark.parametrize("uri", ["s3://key:word@lake/x", "gs://lake/x"])
+def test_a_uri_is_called_what_the_user_gave(uri: str) -> None:
+    with pytest.raises(RequestError, match="--to is a") as told:
+        open_store(uri, setting="--to")
+    assert "AVLAKE_URI" not in str(told.value)
+    assert "correct --to" in str(explain(s3("NoSuchBucket", 404), S3, setting="--to"))

@@ -36,6 +36,7 @@ class Store:
     delta_options: dict[str, str] = field(repr=False)
     endpoint: str | None = None
     connect: Callable[[clouds.Patience], Any] | None = field(default=None, repr=False)
+    setting: str = "AVLAKE_URI"  # where the URI was given, for messages
 
     def hasty(self) -> Store:
         """The same, for one who would rather hear at once that nobody answers."""
@@ -57,7 +58,7 @@ class Store:
         try:
             yield
         except Exception as error:
-            if told := explain(error, self.uri, self.endpoint):
+            if told := explain(error, self.uri, self.endpoint, self.setting):
                 raise told from None  # its cause may hold a token
             raise
 
@@ -185,8 +186,10 @@ def _beside(path: Path) -> Iterator[Path]:
         raise
 
 
-def open_store(uri: str, credentials: Mapping[str, str] | None = None) -> Store:
+def open_store(uri: str, credentials: Mapping[str, str] | None = None, setting: str = "AVLAKE_URI") -> Store:
     """Open a folder path, `file://`, `s3://bucket/prefix` or `abfs[s]://container@account.dfs.core.windows.net/prefix`.
+
+    `setting` is where the URI was given: messages name it.
 
     Raises:
         RequestError: for any other kind of URI.
@@ -196,9 +199,10 @@ def open_store(uri: str, credentials: Mapping[str, str] | None = None) -> Store:
     if parts.scheme in ("", "file"):
         root = str(Path(parts.path if parts.scheme else uri).expanduser().resolve())
         # The listings cache of fsspec would hide what another task has just written.
-        return Store(root, fsspec.filesystem("file", use_listings_cache=False), root, {})
+        return Store(root, fsspec.filesystem("file", use_listings_cache=False), root, {}, setting=setting)
     if parts.scheme not in clouds.SCHEMES:
-        raise RequestError(f"{parts.scheme}://...: cannot be opened; AVLAKE_URI is a folder, s3:// or abfss://")
-    opened = clouds.open_cloud(parts, env)
+        raise RequestError(f"{parts.scheme}://...: cannot be opened; {setting} is a folder, s3:// or abfss://")
+    opened = clouds.open_cloud(parts, env, setting)
     options = {**opened.delta_options, **clouds.DELTA_PATIENCE}
-    return Store(opened.uri, opened.connect(clouds.PATIENT), opened.root, options, opened.endpoint, opened.connect)
+    fs = opened.connect(clouds.PATIENT)
+    return Store(opened.uri, fs, opened.root, options, opened.endpoint, opened.connect, setting)

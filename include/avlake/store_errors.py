@@ -23,7 +23,7 @@ CREDENTIALS = {
     "azure": "set AZURE_STORAGE_ACCOUNT_KEY, or AZURE_CLIENT_ID, AZURE_TENANT_ID and AZURE_CLIENT_SECRET, "
     "or run under a managed identity",
 }
-ENDPOINT = {"s3": "AWS_ENDPOINT_URL and AWS_REGION", "azure": "AZURE_STORAGE_ENDPOINT and the account in AVLAKE_URI"}
+ENDPOINT = {"s3": "AWS_ENDPOINT_URL and AWS_REGION", "azure": "AZURE_STORAGE_ENDPOINT and the account in its URI"}
 # The first that matches counts, so what is exact stands before what is general.
 MISSING = re.compile(r"NoSuchBucket|ContainerNotFound|FilesystemNotFound|InvalidBucketName|InvalidResourceName")
 REGION = re.compile(r"PermanentRedirect|AuthorizationHeaderMalformed|IllegalLocationConstraint")
@@ -64,17 +64,20 @@ PLAIN = {
 }
 
 
-def explain(error: BaseException, uri: str, endpoint: str | None = None) -> AvlakeError | None:
+def explain(
+    error: BaseException, uri: str, endpoint: str | None = None, setting: str = "AVLAKE_URI"
+) -> AvlakeError | None:
     """A wrong setting becomes a RequestError, a store that is away or full a WorkError; None where neither fits.
 
-    A missing file, a name that exists and a lost commit are not explained: callers know what they mean.
+    A missing file, a name that exists and a lost commit are not explained: callers know what they mean. `setting` is
+    where the URI was given.
     """
     if isinstance(error, AvlakeError | FileExistsError):
         return None
     if not isinstance(error, OSError) and type(error).__module__.split(".")[0] not in LIBRARIES:
         return None
     cloud = {"s3": "s3", "s3a": "s3", "abfs": "azure", "abfss": "azure", "az": "azure"}.get(urlsplit(uri).scheme)
-    return _of_a_cloud(error, uri, cloud, endpoint) if cloud else _of_a_folder(error, uri)
+    return _of_a_cloud(error, uri, cloud, endpoint, setting) if cloud else _of_a_folder(error, uri, setting)
 
 
 @contextmanager
@@ -97,7 +100,7 @@ def is_taken(error: BaseException) -> bool:
     return any(TAKEN.search(f"{type(link).__name__} {link}") for link in _chain(error))
 
 
-def _of_a_folder(error: BaseException, uri: str, setting: str = "AVLAKE_URI") -> AvlakeError | None:
+def _of_a_folder(error: BaseException, uri: str, setting: str) -> AvlakeError | None:
     if isinstance(error, NotADirectoryError | FileExistsError):
         return RequestError(f"{uri}: a part of this path is a file, not a folder; correct {setting}")
     number = _errno(error)
@@ -109,11 +112,11 @@ def _of_a_folder(error: BaseException, uri: str, setting: str = "AVLAKE_URI") ->
     return None
 
 
-def _of_a_cloud(error: BaseException, uri: str, cloud: str, endpoint: str | None) -> AvlakeError | None:
+def _of_a_cloud(error: BaseException, uri: str, cloud: str, endpoint: str | None, setting: str) -> AvlakeError | None:
     text = "\n".join(f"{type(link).__name__} {link}" for link in _chain(error))
     container, where = ("bucket", "s3") if cloud == "s3" else ("container", "azure")
     if found := MISSING.search(text):
-        return RequestError(f"{uri}: no such {container} ({found[0]}); create it, or correct AVLAKE_URI")
+        return RequestError(f"{uri}: no such {container} ({found[0]}); create it, or correct {setting}")
     if isinstance(error, FileNotFoundError):
         return None
     if found := REGION.search(text):
@@ -124,7 +127,7 @@ def _of_a_cloud(error: BaseException, uri: str, cloud: str, endpoint: str | None
         code = "none found" if found[0] == "NoCredentialsError" else found[0]
         return RequestError(f"{uri}: the store refuses these credentials ({code}); {CREDENTIALS[where]} ({AIRFLOW})")
     if _errno(error) in FULL or NO_ROOM.search(text):
-        return _full(uri)
+        return _full(uri, setting)
     if found := DENIED.search(text):
         return RequestError(
             f"{uri}: the store does not allow this ({found[0]}); let these credentials read, write, list and delete "
@@ -151,7 +154,7 @@ def _of_a_cloud(error: BaseException, uri: str, cloud: str, endpoint: str | None
     return None
 
 
-def _full(uri: str, setting: str = "AVLAKE_URI") -> WorkError:
+def _full(uri: str, setting: str) -> WorkError:
     return WorkError(f"{uri}: no room left to write; free some, raise the limit, or move {setting}, then run again")
 
 

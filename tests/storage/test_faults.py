@@ -155,7 +155,7 @@ def test_a_store_that_never_answers_is_told_in_seconds(avlake: Command, owner: d
 
 def test_the_landing_is_told_the_same_way(avlake: Command, owner: dict[str, str], tmp_path: Path) -> None:
     done = avlake(str(tmp_path / "lake"), "run", "voxforge_gender", "--source", "s3://nowhere/in", **owner)
-    told(done, 2, "s3://nowhere/in", "no such bucket")
+    assert "AVLAKE_URI" not in told(done, 2, "s3://nowhere/in", "no such bucket", "--source or AVLAKE_LANDING")
     wrong = {**owner, "AWS_SECRET_ACCESS_KEY": WRONG}
     done = avlake(str(tmp_path / "lake"), "run", "voxforge_gender", "--source", "s3://lake/in", **wrong)
     told(done, 2, "s3://lake/in", "AWS_SECRET_ACCESS_KEY")

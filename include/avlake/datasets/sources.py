@@ -62,7 +62,7 @@ class FolderSource:
     """
 
     def __init__(self, uri: str, dataset: str, settings: Settings) -> None:
-        self._store = open_store(uri)
+        self._store = open_store(uri, setting="--source or AVLAKE_LANDING")
         self._store.reach()
         self.uri, self.is_local = self._store.uri, self._store.is_local
         if self.is_local and not Path(self._store.root).is_dir():
