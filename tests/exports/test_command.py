@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from shelf import TABLE
 
 from avlake.settings import Settings
@@ -49,3 +51,24 @@ def test_a_wrong_request_exits_2_and_names_what_is_wrong(shelf: Settings, tmp_pa
         done = avlake(shelf, tmp_path, *words)
         assert done.returncode == 2 and named in done.stderr and "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("to", ["x.jsonl", "x.csv", "x.parquet", "hf", "webdataset", "lhotse"])
+def test_a_full_disk_is_one_line_and_leaves_nothing(shelf: Settings, tmp_path: Path, to: str) -> None:
+    table = "bronze.files" if "." in to else TABLE
+    form = ("--format", to) if "." not in to else ()
+    command = ["bash", "-c", 'ulimit -f 1; exec "$@"', "bash", sys.executable, "-m", "avlake.cli", "export", table]
+    env = {"AVLAKE_URI": shelf.uri, "AVLAKE_WAREHOUSE": shelf.warehouse, "PATH": "/usr/bin:/bin"}
+    env["PYTHONDONTWRITEBYTECODE"] = "1"  # it would be cut off too
+    command += ["--to", str(tmp_path / to), *form]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (1, "", 1)
+    assert "no room left to write" in done.stderr and "--to" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_cannot_be_written_names_the_option(shelf: Settings, tmp_path: Path) -> None:
+    tmp_path.chmod(0o555)
+    done = avlake(shelf, tmp_path, TABLE, "--to", "x.csv")
+    assert done.returncode == 2 and "--to" in done.stderr and len(done.stderr.splitlines()) == 1

@@ -95,6 +95,7 @@ def mentions(settings: Settings, name: str) -> list[str]:
 def avlake(settings: Settings, *words: str, file_size_kib: int | None = None) -> subprocess.CompletedProcess[str]:
     env = {"AVLAKE_URI": settings.uri, "AVLAKE_WAREHOUSE": settings.warehouse, "PATH": "/usr/bin:/bin"}
     env["HOME"] = str(Path(settings.uri).parent)
+    env["PYTHONDONTWRITEBYTECODE"] = "1"  # it would be cut off too
     limit = [] if file_size_kib is None else ["bash", "-c", f'ulimit -f {file_size_kib}; exec "$@"', "bash"]
     command = [*limit, sys.executable, "-m", "avlake.cli", *words]
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)

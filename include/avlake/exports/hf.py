@@ -5,6 +5,7 @@ datasets.load_dataset("FOLDER")        hf upload ORGANISATION/NAME FOLDER --repo
 
 from __future__ import annotations
 
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +38,14 @@ def write(recordings: Recordings, folder: Path, *, shard_bytes: int) -> None:
     for kind in recordings.kinds:
         features[kind] = Video() if kind == "video" else Audio()
     (folder / "data").mkdir()
-    shards = {split: _Shards(folder / "data", split, features.arrow_schema, shard_bytes) for split in recordings.splits}
-    try:
+    with ExitStack() as opened:
+        shards = {
+            split: opened.enter_context(closing(_Shards(folder / "data", split, features.arrow_schema, shard_bytes)))
+            for split in recordings.splits
+        }
         for recording in recordings:
             for example in recording.examples():
                 shards[example.split].add(example, recording.kind)
-    finally:
-        for shard in shards.values():
-            shard.close()
     for shard in shards.values():
         shard.name()
     (folder / "README.md").write_text(card(recordings), encoding="utf-8")
@@ -77,8 +78,11 @@ class _Shards:
         self._held += example.size_bytes
 
     def close(self) -> None:
-        self._flush()
-        self._writer.close()
+        try:
+            self._flush()
+            self._writer.close()
+        finally:
+            self._writer.is_open = False  # else it would try again when it is collected, and print what that raises
 
     def name(self) -> None:
         for i, path in enumerate(self._paths):

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from avlake.errors import RequestError
 from avlake.storage import Store, open_store
+from avlake.store_errors import explained
 
 MANIFEST = "export.json"
 
@@ -34,17 +35,22 @@ def place(to: str, form: str, *, folder: bool) -> Iterator[Place]:
     """A place to write to, which becomes `to` unless an exception leaves the block.
 
     Raises:
-        RequestError: if `to` is taken by something else, or its folder does not exist.
+        RequestError: if `to` is taken by something else, or its folder does not exist or cannot be written.
+        WorkError: when the disk is full.
     """
     remote = "://" in to and not to.startswith("file://")
     final = Path(to.removeprefix("file://")).expanduser().absolute()
     if not remote and not final.parent.is_dir():
         raise RequestError(f"there is no folder {final.parent}; create it first")
     name = "" if folder else final.name
-    store = open_store(to.removesuffix(name)) if remote else None
+    store = open_store(to.removesuffix(name), setting="--to") if remote else None
     _check(to, store or final, form, folder=folder)
     # On the same disk where it can be, so that a rename puts it in its place.
-    with tempfile.TemporaryDirectory(prefix=".avlake-export-", dir=None if remote else final.parent) as aside:
+    near = Path(tempfile.gettempdir()) if remote else final.parent
+    with (
+        explained(str(near), "TMPDIR" if remote else "--to"),
+        tempfile.TemporaryDirectory(prefix=".avlake-export-", dir=near) as aside,
+    ):
         built = Place(Path(aside) / "export", Path(aside) / "scratch")
         built.scratch.mkdir()
         if folder:
