@@ -95,4 +95,5 @@ def _notes(prices: Prices, lake: Lake, pipeline: str) -> list[str]:
         f"prices    ${prices.cpu_hour:g} a CPU hour, ${prices.gb_month:g} a GB and month, ${prices.writes_1000:g} and "
         f"${prices.reads_1000:g} for 1000 writes and reads of the store: examples, set your own with --price-...",
         f"not in it training ({last}), what Airflow adds, and the vacuumed files of a week",
+        "intervals tell how files differ; for CPU and time the machine has to be as busy as it is now",
     ]

@@ -5,7 +5,9 @@ listing of what is still to do comes the forecast of any run over that source, w
 (`avlake.stages.estimate`): what a delivered file costs by itself is extrapolated by its size, what a drop and a run
 cost is added. Where there is no pilot, earlier drops in ops.runs are the sample (`avlake.stages.actual`).
 
-Not in it: training, the interpreter's own start, and whatever Airflow adds.
+Not in it: training, the interpreter's own start, and whatever Airflow adds. The interval is that of the files: it takes
+the machine to be as fast and as busy as it was during the pilot, which measures each file once and so cannot tell how
+its speed drifts. Where others share the cores, CPU seconds and time may lie outside.
 """
 
 from __future__ import annotations
