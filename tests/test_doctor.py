@@ -16,6 +16,8 @@ import pytest
 
 from avlake import doctor
 
+S3_SERVER = str(Path(__file__).with_name("s3_server.py"))
+
 SECRET = "hush/9c4e"
 
 
@@ -33,7 +35,7 @@ def moto() -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    command = [sys.executable, S3_SERVER, "-H", "127.0.0.1", "-p", str(port)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         try:
             for _ in range(200):

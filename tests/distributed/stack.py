@@ -26,6 +26,8 @@ import yaml
 
 from avlake.orchestration.client import Airflow
 
+S3_SERVER = str(Path(__file__).parents[1] / "s3_server.py")
+
 ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yaml").read_text())
 BIN = Path(sys.executable).parent
@@ -182,7 +184,7 @@ class Stack:
             script = f"{self._here(script.replace('/data/redis', str(self.folder / 'redis'))).rstrip()} --port {port}"
             return ["sh", "-euc", f"{script} --bind 127.0.0.1"], None, self.environment(services[name], name)
         if name == "moto":
-            return [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], None, plain
+            return [sys.executable, S3_SERVER, "-H", "127.0.0.1", "-p", str(port)], None, plain
         if name == "store":
             proxy = [sys.executable, str(Path(__file__).with_name("proxy.py"))]
             return [*proxy, str(port), str(self.ports["moto"]), str(self.folder / "hold")], None, plain

@@ -27,6 +27,8 @@ from avlake.lake import Lake
 from avlake.settings import Settings, load_settings
 from avlake.storage import open_store
 
+S3_SERVER = str(Path(__file__).parents[1] / "s3_server.py")
+
 DROP = "2026-09-01"
 ENDPOINT = os.environ.get("AVLAKE_TEST_S3_URI", "").rstrip("/")
 SERVERS = [pytest.param(name, marks=pytest.mark.storage) for name in ("s3", "azure", *(["endpoint"] * bool(ENDPOINT)))]
@@ -64,7 +66,7 @@ def free_port() -> int:
 
 def moto(port: int) -> tuple[str, ...]:
     """The command of an S3 server."""
-    return (sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port))
+    return (sys.executable, S3_SERVER, "-H", "127.0.0.1", "-p", str(port))
 
 
 def azurite(port: int, folder: Path) -> tuple[str, ...]:

@@ -23,6 +23,8 @@ from faulty import proxy
 from avlake.datasets.synthetic import write_drop
 from avlake.storage import open_store
 
+S3_SERVER = str(Path(__file__).parents[1] / "s3_server.py")
+
 pytestmark = pytest.mark.storage
 DROP = "2026-09-01"
 WRONG = "hush/7e1d+secret"  # no message may hold it
@@ -37,7 +39,7 @@ def guarded() -> Iterator[dict[str, dict[str, str]]]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     address = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    command = [sys.executable, S3_SERVER, "-H", "127.0.0.1", "-p", str(port)]
     env = os.environ | {"INITIAL_NO_AUTH_ACTION_COUNT": "6"}  # to make the two users
     with subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         try:

@@ -19,6 +19,8 @@ from avlake.settings import load_settings
 from avlake.stages.estimate import Estimate
 from avlake.stages.store_requests import requests
 
+S3_SERVER = str(Path(__file__).parents[1] / "s3_server.py")
+
 pytestmark = pytest.mark.storage
 REQUEST = re.compile(r'"(GET|HEAD|PUT|POST|DELETE) (\S+) HTTP/1.1"')
 TOLERANCE = 0.2
@@ -37,7 +39,7 @@ def test_the_formula_counts_what_the_stages_ask_for(
     env = dict.fromkeys(names, "testing") | {"AWS_REGION": "us-east-1", "AWS_DEFAULT_REGION": "us-east-1"}
     for name, value in (env | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"}).items():
         monkeypatch.setenv(name, value)
-    log, command = tmp_path / "requests.log", (sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port))
+    log, command = tmp_path / "requests.log", (sys.executable, S3_SERVER, "-H", "127.0.0.1", "-p", str(port))
     with log.open("w") as file, subprocess.Popen(command, stdout=file, stderr=file) as server:
         try:
             _wait(log)
