@@ -40,7 +40,7 @@ WINDOWS = 2
 BATCH = 1_000  # archives to a row group of bronze
 MIB = 1 << 20
 # Most MiB, and seconds for a million recordings (fewer take less) on two cores.
-BOUNDS = {"plan": (2000, 300), "commit": (1000, 100), "curate": (6500, 300), "publish": (6000, 300)}
+BOUNDS = {"plan": (2000, 300), "commit": (1000, 100), "curate": (3000, 300), "publish": (4500, 300)}
 README = "User Name:speaker{speaker}\nGender: {gender}\nAge Range: Adult\nLanguage: EN\n"
 
 
