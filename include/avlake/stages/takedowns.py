@@ -23,8 +23,10 @@ from avlake.errors import RequestError
 from avlake.lake import Lake
 from avlake.media.archives import ARCHIVE_OF
 from avlake.settings import Settings
+from avlake.stages import bounded
 from avlake.tables import BRONZE_FILES, EXTRACTIONS, LABELS, TAKEDOWNS
 
+MEMORY = "1GB"  # of DuckDB, however many files bronze and ops know
 FILE_ID = re.compile(r"[0-9a-f]{32}")
 NO_BYTES = hashlib.sha256(b"").hexdigest()  # empty files have nothing in common
 COLUMNS = ("dataset", "path", "subject_id", "file_id", "reason", "who", "when")
@@ -160,10 +162,10 @@ def _identity(row: Mapping[str, Any]) -> str:
 
 @contextmanager
 def _opened(lake: Lake, drops: Collection[tuple[str, str]] | None) -> Iterator[duckdb.DuckDBPyConnection]:
-    """An in-memory DuckDB with `files`, `labels` and `takedowns`."""
+    """A DuckDB with `files`, `labels` and `takedowns`."""
     seen = lake.drops() if drops is None else drops
     tables = {"bronze_files": BRONZE_FILES, "labels": LABELS, "ops_extractions": EXTRACTIONS, "takedowns": TAKEDOWNS}
-    with duckdb.connect(":memory:") as con:
+    with bounded.connect(MEMORY) as con:
         for name, table in tables.items():
             con.register(name, lake.scan(table.name, seen) or ds.dataset(table.schema.empty_table()))
         con.execute(FILES)
