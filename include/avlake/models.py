@@ -12,8 +12,8 @@ from pathlib import Path
 
 import httpx
 
-from avlake.errors import WorkError
-from avlake.settings import Settings
+from avlake.errors import RequestError, WorkError
+from avlake.settings import Settings, load_settings
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,20 @@ MODEL_FILES = (
         ),
     ),
 )
+
+
+def model_path(name: str, settings: Settings | None = None) -> Path:
+    """Where a model file is.
+
+    Raises:
+        RequestError: if it is missing or not a published build, with the next step.
+    """
+    folder = (settings or load_settings()).models
+    path = folder / name
+    if not is_whole(path, next(model for model in MODEL_FILES if model.name == name)):
+        state = "is not the published file (sha256 differs)" if path.is_file() else "is missing"
+        raise RequestError(f"model file {path} {state}: run `avlake models pull`, or set AVLAKE_MODELS to its folder")
+    return path
 
 
 def is_whole(path: Path, model: ModelFile) -> bool:

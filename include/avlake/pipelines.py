@@ -8,9 +8,12 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from avlake.datasets.base import Dataset
+from avlake.datasets.voxceleb import VOXCELEB
 from avlake.datasets.voxforge import VOXFORGE
 from avlake.errors import RequestError
 from avlake.extractors import base
+from avlake.models import model_path
+from avlake.settings import Settings
 
 
 class Thresholds(BaseModel):
@@ -21,7 +24,7 @@ class Thresholds(BaseModel):
 
 @dataclass(frozen=True)
 class Pipeline:
-    """One pipeline; `gold` names files in sql/gold, `learner` a module of avlake.learn."""
+    """One pipeline; `gold` names files in sql/gold, `learner` a module of avlake.learn, `page` one of stages.pages."""
 
     name: str
     doc: str
@@ -29,7 +32,9 @@ class Pipeline:
     extractors: tuple[str, ...]
     gold: tuple[str, ...]
     learner: str
+    page: str
     thresholds: type[Thresholds] = Thresholds
+    takes_scores: bool = False  # can it decide over clips measured elsewhere, see `stages.scores`?
 
     @property
     def salt(self) -> str:
@@ -53,6 +58,16 @@ class Pipeline:
             except ValueError as error:
                 raise RequestError(f"parameters of {name}: {_first_reason(error)}") from None
         return found
+
+    def check_models(self, settings: Settings) -> None:
+        """Are the third-party model files there that its extractors need?
+
+        Raises:
+            RequestError: naming the first that is not, and the next step.
+        """
+        for name in self.extractors:
+            for file in base.load(name).models:
+                model_path(file, settings)
 
     def decided(self, values: dict[str, Any] | None = None) -> Thresholds:
         """Its thresholds: these, and the defaults for the rest.
@@ -78,6 +93,16 @@ class VoxforgeGenderThresholds(Thresholds):
     )
 
 
+class TalkingHeadsThresholds(Thresholds):
+    min_face_presence_ratio: float = Field(
+        0.99, ge=0, le=1, title="Least face presence", description="share of frames that show a face"
+    )
+    min_blur_score: float = Field(
+        50.0, ge=0, title="Least sharpness", description="mean Laplacian variance of the face; 0 asks for none"
+    )
+    min_speech_ratio: float = Field(0.9, ge=0, le=1, title="Least speech", description="share of time that is speech")
+
+
 PIPELINES = {
     p.name: p
     for p in (
@@ -88,7 +113,28 @@ PIPELINES = {
             extractors=("media", "audio_quality", "voice_features"),
             gold=("gender_windows",),
             learner="avlake.learn.gender",
+            page="avlake.stages.pages.voice",
             thresholds=VoxforgeGenderThresholds,
+        ),
+        Pipeline(
+            name="talking_heads",
+            doc="clips of talking heads: which are good enough to learn from, and does choosing them help?",
+            dataset=VOXCELEB,
+            extractors=(
+                "media",
+                "audio_quality",
+                "video_quality",
+                "speech",
+                "av_sync",
+                "fingerprints",
+                "speaker_features",
+                "standardised",
+            ),
+            gold=("talking_heads_manifest", "talking_heads"),
+            learner="avlake.learn.curation",
+            page="avlake.stages.pages.talking_heads",
+            thresholds=TalkingHeadsThresholds,
+            takes_scores=True,
         ),
     )
 }

@@ -80,6 +80,7 @@ def run(
     chosen, run_id = get_pipeline(pipeline), new_run_id()
     chosen.configured(params)
     chosen.decided(thresholds)
+    chosen.check_models(settings)
     where = source or settings.landing
     if not where:
         raise RequestError("no source: give --source FOLDER|URI, or set AVLAKE_LANDING")

@@ -37,10 +37,12 @@ def _schema(**columns: pa.DataType) -> pa.Schema:
     return pa.schema(list(columns.items()))
 
 
-def silver(name: str, doc: str, *, key: tuple[str, ...] = (), columns: dict[str, pa.DataType]) -> Table:
+def silver(
+    name: str, doc: str, *, key: tuple[str, ...] = (), columns: dict[str, pa.DataType], in_warehouse: bool = True
+) -> Table:
     """Declare an extractor's table: `file_id` and the drop's two columns are added, `key` extends the file's key."""
     schema = _schema(file_id=TEXT, dataset=TEXT, drop_date=DATE, **columns)
-    return Table(f"silver.{name}", doc, ("file_id", *key), schema)
+    return Table(f"silver.{name}", doc, ("file_id", *key), schema, in_warehouse=in_warehouse)
 
 
 BRONZE_FILES = Table(
@@ -140,6 +142,30 @@ MODEL_RUNS = Table(
     _MODEL_RUNS,
     False,
 )
+CURATION_IMPACT = Table(
+    "gold.curation_impact",
+    "what curation does to a proxy task, before and after: one row per run, model, split and metric",
+    ("run_id", "model", "split", "metric"),
+    _MODEL_RUNS,
+    False,
+)
+SCORES = Table(
+    "silver.scores",
+    "clips measured elsewhere: one row per clip of the latest file that was read; NULL is not measured",
+    ("file_id",),
+    _schema(
+        file_id=TEXT,  # first 32 hex digits of sha256("scores/path")
+        dataset=TEXT,  # always `scores`
+        drop_date=DATE,  # the day the file was read
+        path=TEXT,  # as the file says
+        subject_id=TEXT,
+        face_presence_ratio=pa.float64(),
+        avg_blur_score=pa.float64(),
+        speech_ratio=pa.float64(),
+        source=TEXT,  # the file's name
+    ),
+    per_drop=False,
+)
 THRESHOLDS = Table(
     "governance.thresholds",
     "what each pipeline's gold is decided by: the latest row of a pipeline counts",
@@ -166,5 +192,17 @@ TAKEDOWNS = Table(
 )
 
 CORE = {
-    t.name: t for t in (BRONZE_FILES, BRONZE_CONTENTS, LABELS, EXTRACTIONS, RUNS, MODEL_RUNS, THRESHOLDS, TAKEDOWNS)
+    t.name: t
+    for t in (
+        BRONZE_FILES,
+        BRONZE_CONTENTS,
+        LABELS,
+        SCORES,
+        EXTRACTIONS,
+        RUNS,
+        MODEL_RUNS,
+        CURATION_IMPACT,
+        THRESHOLDS,
+        TAKEDOWNS,
+    )
 }

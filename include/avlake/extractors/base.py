@@ -2,7 +2,8 @@
 
 A new measurement is one file in this folder with a class that has `table`, `version`, `Params` and `measure`, and a
 module-level `EXTRACTOR` naming that class. Extractors measure and never filter; errors other than `Quarantined` are
-handled by the sandbox.
+handled by the sandbox. One that looks at video has `watch` besides: what that returns is shown every frame of the one
+pass over the clip, and `measure` asks for it back with `clip.seen(self.name)`.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ import hashlib
 import importlib
 import json
 import pkgutil
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
+from avlake.errors import Quarantined
 from avlake.media import DECODER_VERSION
 from avlake.tables import Table
 
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from avlake.media.clip import Clip
+    from avlake.media.video import Viewer
 
 
 ADDED = ("file_id", "dataset", "drop_date")  # columns of every silver table that the extract stage adds
@@ -42,7 +46,10 @@ class Extractor:
 
     table: ClassVar[Table]
     version: ClassVar[int]
-    reads: ClassVar[tuple[str, ...]] = ("audio",)  # the clip's streams it needs; without them the file fails to open
+    # The clip's streams it needs. A clip that lacks one has no rows; see `register` for one that has none.
+    reads: ClassVar[tuple[str, ...]] = ("audio",)
+    objects: ClassVar[tuple[str, ...]] = ()  # columns measured as bytes: kept as objects, the column has their sha256
+    models: ClassVar[tuple[str, ...]] = ()  # names of third-party model files that it needs, see `avlake.models`
     Params: ClassVar[type[Params]] = Params
 
     def __init__(self, params: BaseModel | None = None) -> None:
@@ -57,6 +64,10 @@ class Extractor:
         identity = [self.name, self.version, DECODER_VERSION, self.params.model_dump(mode="json")]
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
+    def watch(self) -> Viewer | None:
+        """What is to see every frame of a clip's video; called once per clip."""
+        return None
+
     def measure(self, clip: Clip) -> dict[str, np.ndarray[Any, Any]]:
         """Measure one clip: columns of equal length (the table's, without file_id, dataset and drop_date).
 
@@ -64,6 +75,27 @@ class Extractor:
             Quarantined: when the clip opened but cannot be measured (`too_short`, `not_finite`, ...).
         """
         raise NotImplementedError
+
+
+def streams_of(extractors: Iterable[type[Extractor]]) -> frozenset[str]:
+    """The streams that any of them reads: a file with none of these fails to open."""
+    return frozenset(stream for extractor in extractors for stream in extractor.reads)
+
+
+def register(clip: Clip, extractors: Iterable[Extractor], *, streams: Iterable[str]) -> list[Extractor]:
+    """Those of the extractors whose streams the clip has, their viewers registered with it.
+
+    Raises:
+        Quarantined: `empty` or `not_media`; `no_audio` or `no_video` where the clip has none of `streams`.
+    """
+    wanted = sorted(streams)
+    if not clip.streams.intersection(wanted or clip.streams):
+        raise Quarantined(f"no_{wanted[0] if wanted else 'audio'}", f"the file has no {' and no '.join(wanted)} stream")
+    able = [e for e in extractors if clip.streams.issuperset(e.reads)]
+    for extractor in able:
+        if viewer := extractor.watch():
+            clip.show_to(extractor.name, viewer)
+    return able
 
 
 def load(name: str) -> type[Extractor]:

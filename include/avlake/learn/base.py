@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from avlake.learn.drift import Drift
 from avlake.learn.metrics import Score
+from avlake.tables import Table
 
 if TYPE_CHECKING:
     import duckdb
@@ -81,6 +82,8 @@ class Learner(Protocol):
 
     table: str  # the gold table it reads
     extractor: str
+    results: Table  # where its scores go
+    predicts: bool  # does it leave a model that judges files?
 
     def identity(self) -> dict[str, Any]:
         """Code version and parameters: with the table's content they decide whether training would change anything."""
@@ -88,7 +91,9 @@ class Learner(Protocol):
 
     def train(self, con: duckdb.DuckDBPyConnection, measured: Measured, progress: Progress) -> Trained: ...
 
-    def load(self, files: Mapping[str, bytes]) -> Model: ...
+    def load(self, files: Mapping[str, bytes]) -> Model:
+        """The model of a learner that `predicts`."""
+        ...
 
 
 def learner_of(module: str) -> Learner:

@@ -27,6 +27,7 @@ from avlake.learn.drift import Drift, Reference, make_reference, measure_drift
 from avlake.learn.explain import explain
 from avlake.learn.frame import Frame, read_frame
 from avlake.learn.metrics import Score, Scored, pool, scores
+from avlake.tables import MODEL_RUNS, Table
 
 if TYPE_CHECKING:
     import duckdb
@@ -48,6 +49,8 @@ class TabularLearner:
     extractor: str
     selection: Selection = field(default_factory=Selection)
     candidates: Sequence[Candidate] = CANDIDATES
+    results: Table = MODEL_RUNS
+    predicts: bool = True
     max_windows: int = 5_000  # the time to fit a support vector machine grows with their square
 
     @property

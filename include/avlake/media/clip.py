@@ -1,39 +1,27 @@
-"""A clip: one recording opened for measuring. It decodes at most once, whoever asks."""
+"""A clip: one recording opened for measuring. It decodes at most once, whoever asks.
+
+Audio is kept whole at 16 kHz. Video is not kept: who needs its frames shows them to a viewer, registered with
+`show_to` before the first look at the clip's media, and one pass over the file serves every viewer and the audio.
+"""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 import av
-import numpy as np
-import soxr
+from av.stream import Disposition
 
 from avlake.errors import Quarantined
+from avlake.media.audio import SAMPLE_RATE, Audio, AudioCollector
+from avlake.media.video import FrameClock, Video, Viewer, describe
 
-SAMPLE_RATE = 16_000
+__all__ = ["SAMPLE_RATE", "Audio", "Clip"]
+
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Audio:
-    """Decoded audio, as every extractor sees it, with what was true of it before resampling."""
-
-    samples: np.ndarray[Any, np.dtype[np.float32]]  # (n_samples,) mono at 16 kHz; full scale is ±1
-    native_rate_hz: int
-    native_channels: int
-    native_samples: int  # per channel
-    native_peak: float  # largest absolute sample over all channels
-    native_clipped: int  # samples at full scale or beyond, over all channels
-    codec: str
-
-    @property
-    def duration_s(self) -> float:
-        return self.native_samples / self.native_rate_hz
 
 
 class Clip:
@@ -42,6 +30,9 @@ class Clip:
     def __init__(self, source: bytes | Path) -> None:
         self._source = source
         self._memo: dict[str, Any] = {}
+        self._viewers: dict[str, Viewer] = {}
+        self._failed: dict[str, Exception] = {}
+        self._shown = False
 
     def once(self, name: str, compute: Callable[[], T]) -> T:
         """`compute()`, kept for the next extractor that asks for the same name (a shared spectrogram, say)."""
@@ -50,76 +41,115 @@ class Clip:
         return self._memo[name]
 
     @cached_property
+    def streams(self) -> frozenset[str]:
+        """Which of `audio` and `video` the file has; a cover picture is no video.
+
+        Raises:
+            Quarantined: `empty` or `not_media`.
+        """
+        with self._opened() as container:
+            found = {"audio": container.streams.audio, "video": _moving(container)}
+            return frozenset(name for name, streams in found.items() if streams)
+
+    @cached_property
     def audio(self) -> Audio:
         """The first audio stream, channels averaged, resampled to 16 kHz as `librosa.load(sr=16000)` does.
 
         Raises:
             Quarantined: `empty`, `not_media`, `no_audio`, `decode_error` or `not_finite`.
         """
-        return _decode_audio(self._source)
-
-
-def _decode_audio(source: bytes | Path) -> Audio:
-    if (len(source) if isinstance(source, bytes) else source.stat().st_size) == 0:
-        raise Quarantined("empty", "the file has no bytes")
-    try:
-        container = av.open(io.BytesIO(source) if isinstance(source, bytes) else str(source), mode="r")
-    except (av.FFmpegError, ValueError, OSError) as error:
-        raise Quarantined("not_media", f"no known audio or video format ({_reason(error)})") from None
-    with container:
-        if not container.streams.audio:
+        if "audio" not in self.streams:
             raise Quarantined("no_audio", "the file has no audio stream")
-        stream = container.streams.audio[0]
+        decoded = self._decoded()
+        assert decoded
+        return decoded
+
+    @cached_property
+    def video(self) -> Video:
+        """What the first video stream says of itself; shows the frames to all viewers.
+
+        Raises:
+            Quarantined: `empty`, `not_media`, `no_video` or `decode_error`.
+        """
+        if "video" not in self.streams:
+            raise Quarantined("no_video", "the file has no video stream")
+        if self._viewers:
+            self._decoded()
+        with self._opened() as container:
+            return describe(_moving(container)[0], (container.duration or 0) / av.time_base)
+
+    def show_to(self, name: str, viewer: Viewer) -> None:
+        """Register who is to see every frame, before anything is decoded."""
+        assert not self._shown, "the frames of this clip were shown already: register viewers first"
+        self._viewers[name] = viewer
+
+    def seen(self, name: str) -> Any:
+        """The viewer of that name, once it has seen every frame.
+
+        Raises:
+            Quarantined: as `video` does.
+            Exception: what the viewer itself raised at some frame; the others saw the rest all the same.
+        """
+        _ = self.video
+        if name in self._failed:
+            raise self._failed[name]
+        return self._viewers[name]
+
+    def _decoded(self) -> Audio | None:
+        """The one pass: all audio, and every frame shown to the viewers."""
+        return self.once("_decoded", self._decode)
+
+    def _decode(self) -> Audio | None:
+        self._shown = True
+        with self._opened() as container:
+            origin_s = max(0.0, (container.start_time or 0) / av.time_base)
+            streams = []
+            collector = clock = None
+            if "audio" in self.streams:
+                audio = container.streams.audio[0]
+                collector = AudioCollector(audio.codec_context.name, origin_s)
+                streams.append(audio)
+            if self._viewers and "video" in self.streams:
+                video = _moving(container)[0]
+                clock = FrameClock(video, origin_s)
+                streams.append(video)
+            try:
+                for frame in container.decode(*streams):
+                    if isinstance(frame, av.AudioFrame):
+                        assert collector
+                        collector.add(frame)
+                    else:
+                        assert clock
+                        self._show(clock, frame)
+            except (av.FFmpegError, ValueError, OSError) as error:
+                names = " and ".join(stream.codec_context.name for stream in streams)
+                raise Quarantined("decode_error", f"decoding {names} failed: {_reason(error)}") from None
+        if clock and not clock.frames:
+            raise Quarantined("empty", "the video stream has no frames")
+        return collector.finish() if collector else None
+
+    def _show(self, clock: FrameClock, raw: Any) -> None:
+        frame = clock.frame(raw)
+        for name, viewer in self._viewers.items():
+            if name not in self._failed:
+                try:
+                    viewer.see(frame)
+                except Exception as error:
+                    self._failed[name] = error
+
+    def _opened(self) -> Any:
+        if (len(self._source) if isinstance(self._source, bytes) else self._source.stat().st_size) == 0:
+            raise Quarantined("empty", "the file has no bytes")
         try:
-            return _collect(container.decode(stream), codec=stream.codec_context.name)
+            source = io.BytesIO(self._source) if isinstance(self._source, bytes) else str(self._source)
+            return av.open(source, mode="r")
         except (av.FFmpegError, ValueError, OSError) as error:
-            raise Quarantined(
-                "decode_error", f"decoding {stream.codec_context.name} failed: {_reason(error)}"
-            ) from None
+            raise Quarantined("not_media", f"no known audio or video format ({_reason(error)})") from None
 
 
-def _collect(frames: Iterator[Any], *, codec: str) -> Audio:
-    """Decode frame by frame; memory holds the 16 kHz result and one frame."""
-    resampler: soxr.ResampleStream | None = None
-    pieces: list[np.ndarray[Any, Any]] = []
-    rate = channels = count = clipped = 0
-    peak = 0.0
-    for frame in frames:
-        block, full_scale = _as_float(frame)  # (channels, n)
-        if not rate:
-            rate, channels = frame.sample_rate, block.shape[0]
-            if rate != SAMPLE_RATE:
-                resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
-        if (frame.sample_rate, block.shape[0]) != (rate, channels):
-            raise Quarantined("decode_error", "sample rate or channel count changes inside the file")
-        magnitude = np.abs(block)
-        count += block.shape[1]
-        peak = max(peak, float(magnitude.max(initial=0.0)))
-        clipped += int((magnitude >= full_scale).sum())
-        mono = block[0] if channels == 1 else block.mean(axis=0, dtype=np.float32)
-        pieces.append(resampler.resample_chunk(mono) if resampler else mono)
-    if not count:
-        raise Quarantined("empty", "the audio stream has no samples")
-    if resampler:
-        pieces.append(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
-    samples = np.concatenate(pieces)
-    if not np.isfinite(samples).all():
-        raise Quarantined("not_finite", "the audio holds NaN or infinite samples")
-    return Audio(samples, rate, channels, count, peak, clipped, codec)
-
-
-def _as_float(frame: Any) -> tuple[np.ndarray[Any, np.dtype[np.float32]], float]:
-    """One decoded frame as (channels, n) float32 with full scale ±1, and the magnitude that counts as clipped."""
-    data = frame.to_ndarray()
-    if not frame.format.is_planar:
-        data = data.reshape(-1, frame.layout.nb_channels).T
-    if data.dtype.kind == "f":
-        return np.ascontiguousarray(data, np.float32), 1.0
-    if data.dtype == np.uint8:
-        return (data.astype(np.float32) - 128.0) / 128.0, 127.0 / 128.0
-    scale = float(1 << (8 * data.dtype.itemsize - 1))
-    step = 256.0 if data.dtype.itemsize == 4 else 1.0  # 24 bits arrive as the upper ones of 32
-    return data.astype(np.float32) / np.float32(scale), (scale - step) / scale
+def _moving(container: Any) -> list[Any]:
+    """Its video streams, but for cover pictures."""
+    return [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
 
 
 def _reason(error: Exception) -> str:

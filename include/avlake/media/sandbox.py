@@ -16,7 +16,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -28,7 +28,7 @@ from avlake.settings import MIB, Settings
 
 POLL_S = 0.05
 HEADER = struct.Struct("<IQ")  # lengths of the JSON head and of the payload
-PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV", "AVLAKE_MODELS")
+PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV")
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
@@ -46,6 +46,7 @@ class Sandbox:
     def __init__(self, settings: Settings) -> None:
         self._timeout_s = settings.file_timeout_s
         self._memory_bytes = settings.file_memory_mb * MIB
+        self._models = settings.models
         self._child: subprocess.Popen[bytes] | None = None
         self._ended_cpu_s = 0.0
 
@@ -57,14 +58,23 @@ class Sandbox:
     ) -> None:
         self.close()
 
-    def measure(self, source: bytes | Path, extractors: Mapping[str, Mapping[str, Any]]) -> dict[str, Measured]:
+    def measure(
+        self, source: bytes | Path, extractors: Mapping[str, Mapping[str, Any]], *, streams: Iterable[str] | None = None
+    ) -> dict[str, Measured]:
         """Open one file and run extractors, given as name → parameters, on it.
+
+        Args:
+            streams: what the file must have at least one of, `audio` or `video`; by default what the extractors read.
 
         Raises:
             Quarantined: when the file cannot be opened, or ended the child: `timeout`, `out_of_memory`, `crashed`.
         """
         inline = isinstance(source, bytes)
-        head = {"path": None if inline else str(source), "extractors": {k: dict(v) for k, v in extractors.items()}}
+        head = {
+            "path": None if inline else str(source),
+            "extractors": {k: dict(v) for k, v in extractors.items()},
+            "streams": None if streams is None else sorted(streams),
+        }
         reply, payload = self._exchange(head, source if isinstance(source, bytes) else b"")
         if "error_class" in reply:
             raise Quarantined(reply["error_class"], reply["error"])
@@ -116,6 +126,7 @@ class Sandbox:
     def _start(self) -> subprocess.Popen[bytes]:
         self.close()
         env = {name: os.environ[name] for name in PASSED_ON if name in os.environ} | ONE_THREAD
+        env["AVLAKE_MODELS"] = str(self._models)
         self._child = subprocess.Popen(
             [sys.executable, "-m", "avlake.media.worker", str(self._memory_bytes)],
             stdin=subprocess.PIPE,

@@ -53,7 +53,11 @@ def _answer(request: dict[str, Any], source: bytes | Path) -> tuple[dict[str, An
     extractors = {name: _extractor(name, params) for name, params in request["extractors"].items()}
     clip = Clip(source)
     try:
-        for stream in sorted({stream for e in extractors.values() for stream in e.reads}):
+        streams = request["streams"]
+        if streams is None:
+            streams = base.streams_of(type(e) for e in extractors.values())
+        able = base.register(clip, extractors.values(), streams=streams)
+        for stream in sorted(clip.streams.intersection(streams or clip.streams)):
             getattr(clip, stream)
     except Exception as error:
         return _failure(error), b""
@@ -62,7 +66,7 @@ def _answer(request: dict[str, Any], source: bytes | Path) -> tuple[dict[str, An
     for name, extractor in extractors.items():
         start, began = payload.tell(), time.perf_counter()
         try:
-            batch = _batch(extractor, clip)
+            batch = _batch(extractor, clip) if extractor in able else _nothing(extractor)
             with pa.ipc.new_stream(payload, batch.schema) as writer:
                 writer.write_batch(batch)
             results[name] = {"bytes": payload.tell() - start}
@@ -81,12 +85,22 @@ def _extractor(name: str, params: dict[str, Any]) -> base.Extractor:
 
 def _batch(extractor: base.Extractor, clip: Clip) -> pa.RecordBatch:
     """The measured columns, checked against the extractor's own table: a missing or unknown name is an error."""
-    columns = extractor.measure(clip)
-    declared = [f for f in extractor.table.schema if f.name not in base.ADDED]
+    columns, declared = extractor.measure(clip), _declared(extractor)
     if columns.keys() != {f.name for f in declared}:
         wrong = sorted(columns.keys() ^ {f.name for f in declared})
         raise ValueError(f"{extractor.name} and its table disagree on columns {wrong}")
     return pa.record_batch([pa.array(columns[f.name], f.type) for f in declared], schema=pa.schema(declared))
+
+
+def _nothing(extractor: base.Extractor) -> pa.RecordBatch:
+    """The rows of a clip that lacks a stream."""
+    return pa.RecordBatch.from_pylist([], schema=pa.schema(_declared(extractor)))
+
+
+def _declared(extractor: base.Extractor) -> list[pa.Field]:
+    """What it measures; an object is bytes here and its sha256 in the table."""
+    fields = [field for field in extractor.table.schema if field.name not in base.ADDED]
+    return [field.with_type(pa.binary()) if field.name in extractor.objects else field for field in fields]
 
 
 def _failure(error: Exception) -> dict[str, Any]:

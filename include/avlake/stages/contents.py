@@ -58,14 +58,27 @@ def store_object(lake: Lake, file: IO[bytes], row: dict[str, Any]) -> None:
         WorkError: if the bytes are no longer those that were hashed.
     """
     name = object_name(row["sha256"])
-    age = age_h(lake.store, name)
-    if age is not None and age < RETENTION_H / 2:
+    if _is_young(lake, name):
         return
     with tempfile.NamedTemporaryFile(prefix="avlake-") as copy:
         shutil.copyfileobj(file, copy)
         copy.seek(0)
         _check(hashlib.file_digest(copy, "sha256").hexdigest(), row)
         lake.store.upload(Path(copy.name), name)
+
+
+def store_bytes(lake: Lake, data: bytes) -> str:
+    """Write an object unless it is there, as `store_object` does; returns its sha256."""
+    sha256 = hashlib.sha256(data).hexdigest()
+    if not _is_young(lake, object_name(sha256)):
+        lake.store.write(object_name(sha256), data)
+    return sha256
+
+
+def _is_young(lake: Lake, name: str) -> bool:
+    """Is it there, and not so old that maintenance may be about to remove it?"""
+    age = age_h(lake.store, name)
+    return age is not None and age < RETENTION_H / 2
 
 
 def row_groups(contents: Iterable[Content]) -> Iterator[pa.Table]:

@@ -2,7 +2,8 @@
 
 A gold table is one file in sql/gold. It reads `layer.table` views of the lake, without the files that were taken down,
 and, beside DuckDB's own SQL, `current_files` (where a path is in several drops, the latest; `source` is where a file
-came from), `split_of(subject_id)` and `threshold('name')`.
+came from), `split_of(group)`, `threshold('name')` for a number and `setting('name')` for a word. Tables of the pipeline
+that the lake does not have yet are empty. What SQL cannot say is a relation that a line `-- with: name` asks for.
 """
 
 from __future__ import annotations
@@ -21,16 +22,18 @@ import duckdb
 import pyarrow as pa
 
 from avlake.errors import RequestError, WorkError
+from avlake.extractors import base
 from avlake.lake import Lake
 from avlake.learn import splits
 from avlake.media.archives import ARCHIVE_OF
 from avlake.pipelines import Pipeline, Thresholds, get_pipeline
 from avlake.settings import Settings
-from avlake.stages import bounded
+from avlake.stages import bounded, duplicates
 from avlake.stages.record import record
 from avlake.stages.takedowns import Excluded, excluded
-from avlake.tables import THRESHOLDS, Table
+from avlake.tables import BRONZE_FILES, LABELS, SCORES, THRESHOLDS, Table
 
+RELATIONS = {"near_duplicates": duplicates.near_duplicates}
 MEMORY = "1GB"  # of DuckDB, for gold of any size; the rest is on disk
 log = logging.getLogger(__name__)
 
@@ -90,6 +93,8 @@ def curate(
         out = excluded(lake, drops)
         with bounded.connect(MEMORY) as con:
             _prepare(con, lake, chosen, values, drops, out)
+            for relation in gold.relations:
+                RELATIONS[relation](con, chosen.dataset.name)
             try:
                 con.execute(f"CREATE TABLE built AS {gold.query}")
             except duckdb.CatalogException as error:
@@ -120,15 +125,19 @@ class GoldSql:
     group: str | None  # `-- group:` what never spans two splits
     label: str | None  # `-- label:` what a kept row cannot lack
     rows: str | None  # `-- rows:` the silver table with as many current rows
+    relations: tuple[str, ...]  # `-- with:` names of RELATIONS
 
     @classmethod
     def load(cls, name: str) -> GoldSql:
         text = resources.files("avlake").joinpath(f"sql/gold/{name}.sql").read_text()
         head = [line.removeprefix("-- ") for line in text.splitlines() if line.startswith("-- ")]
-        facts = dict(line.split(": ", 1) for line in head if line.split(":")[0] in ("key", "group", "label", "rows"))
+        names = ("key", "group", "label", "rows", "with")
+        facts = dict(line.split(": ", 1) for line in head if line.split(":")[0] in names)
         doc = next(line for line in head if line.split(":")[0] not in facts)
-        key = tuple(part.strip() for part in facts["key"].split(","))
-        return cls(name, text, doc, key, facts.get("group"), facts.get("label"), facts.get("rows"))
+        key, relations = (
+            tuple(part.strip() for part in facts[fact].split(",")) if fact in facts else () for fact in ("key", "with")
+        )
+        return cls(name, text, doc, key, facts.get("group"), facts.get("label"), facts.get("rows"), relations)
 
     def table(self, schema: pa.Schema) -> Table:
         return Table(f"gold.{self.name}", self.doc, self.key, schema, per_drop=False)
@@ -182,18 +191,29 @@ def _prepare(
     out: Excluded,
 ) -> None:
     """Give a connection what is left of the lake's tables as views, and the names that gold SQL may use."""
-    for name in lake.tables():
+    schemas = {e.table.name: e.table.schema for e in map(base.load, pipeline.extractors)}
+    if pipeline.takes_scores:
+        scored = lake.log_version(SCORES.name) is not None  # then gold needs no drop at all
+        schemas |= {t.name: t.schema for t in ((SCORES, BRONZE_FILES, LABELS) if scored else (SCORES,))}
+    for name in sorted({*lake.tables(), *schemas}):
         layer, table = name.split(".")
         if layer == "gold":
             continue  # gold comes from silver and labels alone
         con.execute(f'CREATE SCHEMA IF NOT EXISTS "{layer}"')
-        if (data := lake.scan(name, drops)) is None:
+        if (data := lake.scan(name, drops)) is not None:
+            con.register(f"{layer}_{table}", out.without(data))
+        elif name in schemas:
+            con.register(f"{layer}_{table}", schemas[name].empty_table())
+        else:
             continue
-        con.register(f"{layer}_{table}", out.without(data))
         con.execute(f'CREATE VIEW "{layer}"."{table}" AS FROM "{layer}_{table}"')
-    values = {name: value for name, value in thresholds.model_dump().items() if isinstance(value, (int, float))}
-    con.execute("SET VARIABLE thresholds = MAP(?::VARCHAR[], ?::DOUBLE[])", [list(values), list(values.values())])
+    values = thresholds.model_dump(mode="json")
+    numbers = {name: value for name, value in values.items() if isinstance(value, (int, float))}
+    words = {name: value for name, value in values.items() if isinstance(value, str)}
+    con.execute("SET VARIABLE thresholds = MAP(?::VARCHAR[], ?::DOUBLE[])", [list(numbers), list(numbers.values())])
     con.execute("CREATE MACRO threshold(name) AS map_extract(getvariable('thresholds'), name)[1]")
+    con.execute("SET VARIABLE settings = MAP(?::VARCHAR[], ?::VARCHAR[])", [list(words), list(words.values())])
+    con.execute("CREATE MACRO setting(name) AS map_extract(getvariable('settings'), name)[1]")
     con.execute(SPLIT_OF.format(salt=pipeline.salt))
     with contextlib.suppress(duckdb.CatalogException):  # a lake that holds no drop yet
         con.execute(CURRENT_FILES)

@@ -31,7 +31,7 @@ from avlake.media.sandbox import Measured, Sandbox
 from avlake.pipelines import get_pipeline
 from avlake.settings import MIB, Settings
 from avlake.stages import bounded, carry, work
-from avlake.stages.contents import object_name
+from avlake.stages.contents import object_name, store_bytes
 from avlake.stages.ingest import archive_failures
 from avlake.stages.work import Item, Output, Plan
 from avlake.tables import BRONZE_FILES, EXTRACTIONS, LABELS, Table
@@ -77,10 +77,12 @@ def plan(
     """Decide what is to be measured; write that, and the rows that stay, beside the lake's tables.
 
     Raises:
-        RequestError: for a parameter the pipeline does not have, or a drop that was never ingested.
+        RequestError: for a parameter the pipeline does not have, a model file that is missing, or a drop that was
+            never ingested.
         StaleRun: when another run has replaced what this one was about to copy; a second try reads it anew.
     """
     lake, chosen = Lake.open(settings), get_pipeline(pipeline)
+    chosen.check_models(settings)
     dataset, extractors = chosen.dataset, chosen.configured(params)
     # Versions are read before anything they protect, for every table whose rows of this drop might change.
     known = base.all_extractors().values()
@@ -170,6 +172,7 @@ def measure_shard(
     name = chosen.shards[shard]
     if done := work.load_result(lake, chosen, name):
         return ShardReport(**done[1])
+    streams = base.streams_of(base.load(name) for name in chosen.extractors)
     items, began, cpu_began = work.load_shard(lake, chosen, name), time.perf_counter(), time.thread_time()
     rows = _Rows(lake, chosen, run_id)
     size, media_s, failed = 0, 0.0, set()
@@ -179,7 +182,7 @@ def measure_shard(
             size += source.stat().st_size if isinstance(source, Path) else len(source)
             asked = {name: chosen.extractors[name] for name in item.extractors}
             try:
-                found = box.measure(source, asked)
+                found = box.measure(source, asked, streams=streams)
             except Quarantined as error:
                 found = {"open": Measured(None, error, 0.0)}
             for extractor, measured in found.items():
@@ -214,9 +217,12 @@ class _Rows:
     def add(self, item: Item, extractor: str, measured: Measured) -> None:
         place = {"file_id": item.file_id, "dataset": self._plan.dataset, "drop_date": self._plan.drop}
         if measured.batch is not None:
-            table = base.load(extractor).table
+            kind = base.load(extractor)
+            table = kind.table
             filled = {k: pa.array([v] * measured.batch.num_rows, pa.string()) for k, v in place.items()}
-            columns = {f.name: filled[f.name] if f.name in filled else measured.batch[f.name] for f in table.schema}
+            stored = {name: self._stored(measured.batch[name]) for name in kind.objects}
+            given = filled | stored
+            columns = {f.name: given[f.name] if f.name in given else measured.batch[f.name] for f in table.schema}
             self._hold(table, pa.table(columns, schema=table.schema))
         error = measured.error
         done = place | {
@@ -231,6 +237,10 @@ class _Rows:
             "run_id": self._run_id,
         }
         self._hold(EXTRACTIONS, pa.Table.from_pylist([done], schema=EXTRACTIONS.schema))
+
+    def _stored(self, contents: pa.Array) -> pa.Array:
+        """Bytes that a measurement made, as objects; their sha256."""
+        return pa.array([None if c is None else store_bytes(self._lake, c) for c in contents.to_pylist()], pa.string())
 
     def finish(self) -> Output:
         for name in list(self._held):

@@ -17,6 +17,7 @@ from deltalake.exceptions import CommitFailedError
 from avlake import probe
 from avlake.ages import RETENTION_H, Found, age_h, folders, listed
 from avlake.errors import WorkError
+from avlake.extractors import base
 from avlake.fragments import arrow_filesystem
 from avlake.lake import Lake, live_files
 from avlake.settings import Settings
@@ -43,7 +44,7 @@ def maintain(settings: Settings, *, retention_h: int = RETENTION_H) -> list[Upke
         retention_h: younger files stay. Less than the default is for a lake that nobody uses meanwhile.
 
     Raises:
-        WorkError: where a file of bronze.files is damaged; no object is removed then.
+        WorkError: where a file that names objects is damaged; no object is removed then.
     """
     lake = Lake.open(settings)
     tidied = [_tidy(lake, name, retention_h) for name in lake.tables()]
@@ -79,7 +80,7 @@ def _tidy(lake: Lake, name: str, retention_h: int) -> Upkeep:
 
 
 def _objects(lake: Lake, retention_h: int) -> tuple[int, list[Found]]:
-    """How many there are, and the old that no file of bronze.files names, of whichever version, committed or not."""
+    """How many there are, and the old that no file of a table names, of whichever version, committed or not."""
     total = 0
     with bounded.connect() as con:
         con.execute("CREATE TABLE old (name TEXT, size_bytes BIGINT, age_h DOUBLE)")
@@ -94,37 +95,52 @@ def _objects(lake: Lake, retention_h: int) -> tuple[int, list[Found]]:
             return total, []
         read: set[str] = set()
         for _ in range(2):  # the second time for what was committed during the first
-            for rows in _rows_of_files(lake, read, retention_h):
-                con.register("rows", rows).execute("INSERT INTO named SELECT sha256 FROM rows WHERE uri IS NOT NULL")
+            for rows in _naming_files(lake, read, retention_h):
+                con.register("rows", rows).execute("INSERT INTO named SELECT split_part(name, '/', -1) FROM rows")
         query = "FROM old WHERE split_part(name, '/', -1) NOT IN (SELECT sha256 FROM named) ORDER BY name"
         return total, [Found(*row) for row in con.execute(query).fetchall()]
 
 
-def _rows_of_files(lake: Lake, read: set[str], retention_h: int) -> Iterator[pa.Table]:
-    """The rows of bronze.files in every file that is there, but for those `read` already."""
-    files = [f for f in listed(lake.store, BRONZE_FILES.path) if f.name.endswith(".parquet") and f.name not in read]
-    for file in (file for file in files if "/_delta_log/" not in file.name):
-        read.add(file.name)
-        with lake.store.explained():
-            try:
-                yield pq.read_table(
-                    lake.store.path(file.name),
-                    columns=["sha256", "uri"],
-                    filesystem=arrow_filesystem(lake.store),
-                    partitioning=None,
-                )
-            except pa.ArrowInvalid as error:
-                if file.age_h >= retention_h or _is_live(lake, file.name):
-                    raise WorkError(
-                        f"{lake.store.uri_of(file.name)} is damaged ({error}): the objects that it names are unknown, "
-                        "so none was removed; put a sound copy in its place and run `avlake maintain` again"
-                    ) from error
-                log.info("%s is being written: what it names is young", file.name)
+def _naming_files(lake: Lake, read: set[str], retention_h: int) -> Iterator[pa.Table]:
+    """What names an object, a URI or a sha256, in every file that is there, but for those `read` already."""
+    owners = {BRONZE_FILES.path: ["uri"]}
+    owners |= {e.table.path: list(e.objects) for e in base.all_extractors().values() if e.objects}
+    for folder, columns in owners.items():
+        found = [f for f in listed(lake.store, folder) if f.name.endswith(".parquet") and f.name not in read]
+        for file in (file for file in found if "/_delta_log/" not in file.name):
+            read.add(file.name)
+            if (rows := _columns_of(lake, file, folder, columns, retention_h)) is not None:
+                for column in rows.columns:
+                    yield pa.table({"name": column.drop_null()})
 
 
-def _is_live(lake: Lake, name: str) -> bool:
-    delta = lake.delta(BRONZE_FILES.name)
-    return delta is not None and name in {f"{BRONZE_FILES.path}/{live.path}" for live in live_files(delta)}
+def _columns_of(lake: Lake, file: Found, folder: str, columns: list[str], retention_h: int) -> pa.Table | None:
+    """Columns of one file; None where it is still being written.
+
+    Raises:
+        WorkError: where it is damaged.
+    """
+    with lake.store.explained():
+        try:
+            return pq.read_table(
+                lake.store.path(file.name),
+                columns=columns,
+                filesystem=arrow_filesystem(lake.store),
+                partitioning=None,
+            )
+        except pa.ArrowInvalid as error:
+            if file.age_h >= retention_h or _is_live(lake, folder, file.name):
+                raise WorkError(
+                    f"{lake.store.uri_of(file.name)} is damaged ({error}): the objects that it names are unknown, "
+                    "so none was removed; put a sound copy in its place and run `avlake maintain` again"
+                ) from error
+            log.info("%s is being written: what it names is young", file.name)
+            return None
+
+
+def _is_live(lake: Lake, folder: str, name: str) -> bool:
+    delta = lake.delta(folder.replace("/", "."))
+    return delta is not None and name in {f"{folder}/{live.path}" for live in live_files(delta)}
 
 
 def _remove(lake: Lake, what: str, total: int, files: list[Found], retention_h: int) -> Upkeep:

@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -46,10 +46,12 @@ class Meter(Sandbox):
     cpu_last_s = 0.0
     wall_last_s = 0.0
 
-    def measure(self, source: bytes | Path, extractors: Any) -> dict[str, Measured]:
+    def measure(
+        self, source: bytes | Path, extractors: Any, *, streams: Iterable[str] | None = None
+    ) -> dict[str, Measured]:
         began, cpu_began = time.perf_counter(), self.cpu_s
         try:
-            return super().measure(source, extractors)
+            return super().measure(source, extractors, streams=streams)
         finally:
             self.cpu_last_s = max(0.0, self.cpu_s - cpu_began)
             self.wall_last_s = time.perf_counter() - began

@@ -11,6 +11,7 @@ import pyarrow.dataset as ds
 
 from avlake import warehouse
 from avlake.delivery import WHOLE, Delivery, Incoming
+from avlake.extractors import base
 from avlake.lake import Lake
 from avlake.settings import Settings
 from avlake.stages.record import record
@@ -42,9 +43,10 @@ def deliver(lake: Lake, max_rows: int, left_out: Callable[[str], None] = lambda 
     """What the warehouse is to hold of the lake as it is now; `left_out` is told of tables with more rows."""
     drops = lake.drops()  # read once: every table shows the same drops
     out, tables = excluded(lake, drops), {}
+    known = CORE | {e.table.name: e.table for e in base.all_extractors().values()}
     for name in lake.tables():
         data = lake.scan(name, drops)
-        if data is None or (name in CORE and not CORE[name].in_warehouse):
+        if data is None or (name in known and not known[name].in_warehouse):
             continue
         if data.count_rows() > max_rows:
             left_out(name)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from avlake import warehouse
-from avlake.errors import WorkError
+from avlake.errors import RequestError, WorkError
 from avlake.extractors import base as extractors
 from avlake.lake import Lake
 from avlake.learn import artifacts
@@ -73,7 +73,7 @@ def train(settings: Settings, *, pipeline: str, run_id: str, progress: Progress 
     files = trained.files | {"drift.json": artifacts.to_json(drift), "data_card.md": data_card(facts).encode()}
     artifacts.write_files(lake.store, folder, files)
     rows = _model_runs(trained, pipeline, run_id, gold_version, lake.store.uri_of(folder))
-    lake.append(MODEL_RUNS, rows, once=f"{pipeline}/{run_id}")
+    lake.append(learner.results, rows, once=f"{pipeline}/{run_id}")
     chosen = Chosen(run_id, key, trained.model, gold_version, folder)
     artifacts.choose(lake.store, pipeline, chosen)
     total = facts["total"]
@@ -115,11 +115,14 @@ def load_model(store: Store, pipeline: str) -> tuple[Chosen, Model]:
     """The model in charge of a pipeline, checked against the extractors of this installation.
 
     Raises:
-        RequestError: if nothing has been trained.
+        RequestError: if nothing has been trained, or the pipeline trains no model that judges files.
         WorkError: if its files are damaged or untrusted, or it expects another version of its extractor.
     """
+    learner = learner_of(get_pipeline(pipeline).learner)
+    if not learner.predicts:
+        raise RequestError(f"{pipeline} has no model that judges files: its decisions are in {learner.table}")
     chosen = artifacts.get_chosen(store, pipeline)
-    model = learner_of(get_pipeline(pipeline).learner).load(artifacts.read_files(store, chosen.folder))
+    model = learner.load(artifacts.read_files(store, chosen.folder))
     kind = extractors.load(model.measured.extractor)
     here = kind(kind.Params(**model.measured.params)).params_hash
     if here != model.measured.params_hash:
@@ -139,7 +142,7 @@ def _drift_since(
     con: duckdb.DuckDBPyConnection, store: Store, learner: Learner, before: Chosen | None
 ) -> list[dict[str, Any]]:
     """How the drops that have come since look to the model trained without them; empty where there is none to ask."""
-    if before is None:
+    if before is None or not learner.predicts:
         return []
     try:
         model = learner.load(artifacts.read_files(store, before.folder))
@@ -159,7 +162,7 @@ def _model_runs(trained: Trained, pipeline: str, run_id: str, gold_version: str,
     }
     settings = json.dumps(trained.settings, sort_keys=True)
     rows = [{**asdict(s), **same, "params": settings if s.model == trained.model else None} for s in trained.scores]
-    return pa.Table.from_pylist(rows, schema=MODEL_RUNS.schema)
+    return pa.Table.from_pylist(rows, schema=MODEL_RUNS.schema)  # every table of results has the same
 
 
 def _report(store: Store, chosen: Chosen, *, changed: bool) -> TrainReport:
