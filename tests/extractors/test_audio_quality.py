@@ -13,6 +13,7 @@ from avlake.extractors.audio_quality import AudioQuality
 from avlake.extractors.loudness import integrated_lufs, k_weighting
 from avlake.extractors.media import Media
 from avlake.media.clip import SAMPLE_RATE, Clip
+from clips import make_clip, moving_bar
 
 
 def measure(clip: Clip) -> dict[str, float]:
@@ -117,4 +118,18 @@ def test_media_facts(clip_of):
         "native_rate_hz": [44_100],
         "channels": [2],
         "duration_s": [0.5],
+        **dict.fromkeys(("video_codec", "width_px", "height_px", "frame_rate_hz", "video_duration_s"), [None]),
+    }
+
+
+def test_media_facts_of_a_silent_film():
+    facts = Media().measure(Clip(make_clip(moving_bar(), seconds=1)))
+    assert {name: values.tolist()[0] for name, values in facts.items()} == {
+        **dict.fromkeys(("codec", "native_rate_hz", "channels")),
+        "duration_s": 1.0,
+        "video_codec": "h264",
+        "width_px": 160,
+        "height_px": 120,
+        "frame_rate_hz": 25.0,
+        "video_duration_s": 1.0,
     }

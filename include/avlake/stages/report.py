@@ -20,6 +20,7 @@ def report(settings: Settings, *, pipeline: str, run_id: str) -> str:
         RequestError: if nothing has been trained.
     """
     lake = Lake.open(settings)
+    artifacts.get_chosen(lake.store, pipeline)
     con = warehouse.connect(settings)
     try:
         page = import_module(get_pipeline(pipeline).page).render(Page(settings, pipeline, lake, con, excluded(lake)))
