@@ -118,7 +118,7 @@ def test_media_facts(clip_of):
         "native_rate_hz": [44_100],
         "channels": [2],
         "duration_s": [0.5],
-        **dict.fromkeys(("video_codec", "width_px", "height_px", "frame_rate_hz", "video_duration_s"), [None]),
+        **{name: [None] for name in ("video_codec", "width_px", "height_px", "frame_rate_hz", "video_duration_s")},
     }
 
 
