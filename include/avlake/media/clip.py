@@ -111,6 +111,7 @@ class Clip:
                 streams.append(audio)
             if self._viewers and "video" in self.streams:
                 video = _moving(container)[0]
+                video.codec_context.thread_count = 1  # a task has one core
                 clock = FrameClock(video, origin_s)
                 streams.append(video)
             try:
@@ -121,6 +122,8 @@ class Clip:
                     else:
                         assert clock
                         self._show(clock, frame)
+            except MemoryError:  # FFmpeg's is an FFmpegError, too
+                raise
             except (av.FFmpegError, ValueError, OSError) as error:
                 names = " and ".join(stream.codec_context.name for stream in streams)
                 raise Quarantined("decode_error", f"decoding {names} failed: {_reason(error)}") from None
