@@ -82,6 +82,7 @@ class Learner(Protocol):
 
     table: str  # the gold table it reads
     extractor: str
+    also_reads: tuple[str, ...]  # tables of the warehouse beside it; those that are not there hold nothing
     results: Table  # where its scores go
     predicts: bool  # does it leave a model that judges files?
 

@@ -49,6 +49,7 @@ class TabularLearner:
     extractor: str
     selection: Selection = field(default_factory=Selection)
     candidates: Sequence[Candidate] = CANDIDATES
+    also_reads: tuple[str, ...] = ()
     results: Table = MODEL_RUNS
     predicts: bool = True
     max_windows: int = 5_000  # the time to fit a support vector machine grows with their square
