@@ -50,8 +50,14 @@ def make_clip(
     container: str = "mp4",
     codec: str = "libx264",
     crf: int = 18,
+    pix_fmt: str = "yuv420p",
+    pixel_aspect: float = 1.0,
+    matrix: Sequence[int] | None = None,
 ) -> bytes:
-    """A video file: `draw(t)` at every one of `times_s` (by default `rate_hz` a second), and mono `samples` (±1)."""
+    """A video file: `draw(t)` at every one of `times_s` (by default `rate_hz` a second), and mono `samples` (±1).
+
+    `matrix` (9 integers) says how a player is to turn the pictures, as a phone's does.
+    """
     file = io.BytesIO()
     with av.open(file, "w", format="matroska" if container == "mkv" else container) as out:
         video = audio = None
@@ -59,8 +65,10 @@ def make_clip(
             times_s = np.arange(round(seconds * rate_hz)) / rate_hz if times_s is None else times_s
             first = draw(times_s[0])
             video = out.add_stream(codec, rate=Fraction(rate_hz).limit_denominator(1001))
-            video.width, video.height, video.pix_fmt = first.shape[1], first.shape[0], "yuv420p"
+            video.width, video.height, video.pix_fmt = first.shape[1], first.shape[0], pix_fmt
             video.codec_context.time_base = Fraction(1, TICKS)
+            video.codec_context.sample_aspect_ratio = Fraction(pixel_aspect).limit_denominator(1000)
+            video.set_display_matrix(matrix)
             if codec == "libx264":
                 video.options = {"crf": str(crf), "preset": "ultrafast", "threads": "1"}
         if samples is not None:
