@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import io
+import struct
+from pathlib import Path
+from typing import Any
 
+import av
 import numpy as np
 import pytest
 import soundfile
 
+from avlake.errors import Quarantined
 from avlake.media.clip import Clip
+from avlake.media.sandbox import Sandbox
+from avlake.media.video import Frame
+from avlake.settings import Settings
+from clips import make_clip, moving_bar
+
+BAD = Path(__file__).parents[2].parent / "shared/data/bad"
+CLASSES = {"empty", "not_media", "no_audio", "decode_error"}
+HISS = 0.1 * np.random.default_rng(1).standard_normal(32_000)
 
 
 def wav(samples: np.ndarray, subtype: str, rate: int = 16_000) -> bytes:
@@ -31,3 +44,102 @@ def test_channels_are_averaged_and_the_original_format_is_kept() -> None:
     assert (audio.native_rate_hz, audio.native_channels, audio.native_samples) == (48_000, 2, 4800)
     assert audio.duration_s == pytest.approx(0.1)
     assert audio.samples[400:1200] == pytest.approx(0.125, abs=1e-3)
+
+
+class Counter:
+    """Counts frames; fails at one of them."""
+
+    def __init__(self, fails_at: int | None = None) -> None:
+        self.frames = 0
+        self._fails_at = fails_at
+
+    def see(self, frame: Frame) -> None:
+        if frame.index == self._fails_at:
+            raise RuntimeError("this frame is too much")
+        self.frames += 1
+
+
+def with_cover(mp3: bytes) -> bytes:
+    """An mp3 that carries a picture of its album, as an ID3 tag."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="image2pipe") as out:
+        stream = out.add_stream("png")
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "rgb24"
+        out.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")))
+        out.mux(stream.encode(None))
+    body = b"\0image/png\0\x03\0" + file.getvalue()
+    tag = b"APIC" + struct.pack(">IH", len(body), 0) + body
+    size = bytes(len(tag) >> shift & 127 for shift in (21, 14, 7, 0))
+    return b"ID3\x03\0\0" + size + tag + mp3
+
+
+def mp3() -> bytes:
+    buffer = io.BytesIO()
+    soundfile.write(buffer, HISS, 16_000, format="MP3")
+    return buffer.getvalue()
+
+
+def test_a_cover_picture_is_no_video() -> None:
+    content = with_cover(mp3())
+    with av.open(io.BytesIO(content)) as opened:
+        assert opened.streams.video  # there it is
+    clip, viewer = Clip(content), Counter()
+    clip.show_to("viewer", viewer)
+    assert clip.streams == {"audio"}
+    assert np.array_equal(clip.audio.samples, Clip(mp3()).audio.samples) and viewer.frames == 0
+    with pytest.raises(Quarantined, match="no video stream"):
+        clip.seen("viewer")
+
+
+@pytest.mark.parametrize("container", ["mp4", "mkv", "mpegts"])
+def test_sound_is_the_same_whoever_looks_at_the_pictures(container: str) -> None:
+    content = make_clip(moving_bar(), HISS, container=container)
+    alone, beside = Clip(content), Clip(content)
+    beside.show_to("viewer", Counter())
+    assert np.array_equal(alone.audio.samples, beside.audio.samples)
+    assert alone.audio.start_s == beside.audio.start_s
+    assert beside.seen("viewer").frames == 50
+
+
+def test_one_pass_serves_all_and_a_failing_viewer_costs_only_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Any] = []
+    plain = av.open
+
+    def counted(*args: Any, **options: Any) -> Any:
+        opened.append(plain(*args, **options))
+        return opened[-1]
+
+    clip = Clip(make_clip(moving_bar(), HISS))
+    for name, viewer in (("first", Counter()), ("failing", Counter(fails_at=7)), ("last", Counter())):
+        clip.show_to(name, viewer)
+    monkeypatch.setattr(av, "open", counted)
+    assert clip.seen("first").frames == clip.seen("last").frames == 50
+    with pytest.raises(RuntimeError, match="too much"):
+        clip.seen("failing")
+    before = len(opened)
+    _ = clip.audio, clip.video, clip.seen("first")
+    assert len(opened) == before
+
+
+@pytest.mark.parametrize("late_s", [0.0, 0.3])
+def test_sound_that_begins_later_says_so(late_s: float) -> None:
+    audio = Clip(make_clip(moving_bar(), HISS, audio_start_s=late_s, container="mkv")).audio
+    assert audio.start_s == pytest.approx(late_s, abs=0.001)
+
+
+def test_every_bad_file_costs_at_most_a_row_when_its_pictures_are_asked_for() -> None:
+    files = sorted(BAD.glob("*"))
+    if not files:
+        pytest.skip(f"no bad files in {BAD}")
+    with Sandbox(Settings()) as box:
+        for file in files:
+            try:
+                found = box.measure(file, {"media": {}, "standardised": {}}, streams=("audio", "video"))
+            except Quarantined as error:
+                assert error.error_class in CLASSES and str(error), file.name
+                continue
+            for measured in found.values():
+                assert measured.error is None and measured.batch is not None, (file.name, measured.error)
+                assert measured.batch.num_rows == 1
+        again = box.measure(make_clip(moving_bar(), HISS), {"standardised": {}}, streams=("audio", "video"))
+        assert again["standardised"].error is None
