@@ -19,6 +19,7 @@ import sklearn
 from threadpoolctl import threadpool_limits
 
 from avlake.errors import WorkError
+from avlake.extractors.speaker_features import BASELINE as BASELINE_COLUMNS
 from avlake.learn import artifacts, proxy, verdict
 from avlake.learn.base import Measured, Model, Progress, Trained
 from avlake.learn.diagnosis import MIN_CLIPS, MIN_VIDEOS, Diagnosis, diagnose
@@ -85,7 +86,7 @@ class CurationLearner:
         if reason := _hopeless(diagnoses, compared):
             none = Score(NO_MODEL, TEST, "trainable", 0.0, None, None, counts["kept"])
             return self._answer(NO_MODEL, [none], facts, [], reason)
-        columns = {BASELINE: proxy.MFCC, EMBEDDING: proxy.embedding_columns(con)}
+        columns = {BASELINE: BASELINE_COLUMNS, EMBEDDING: proxy.embedding_columns(con)}
         table: list[Score] = []
         models = []
         for name, chosen in columns.items():

@@ -151,6 +151,7 @@ def figures(clips: Clips, trials: Sequence[Trial], scored: Array, design: Design
     found = np.stack([_metrics(video, clips.y[rows], arm, weights) for arm in said])
     draws = found[2:]
     by_arm = dict(zip(ARMS, (found[0], found[1], draws.mean(axis=0)), strict=True))
+    gaps = {"all": found[1] - found[0], "random": (found[1] - draws).mean(axis=0)}  # exactly 0 where all arms agree
     lucky = _luck(draws)
     n = len(videos)
     result = {}
@@ -160,7 +161,7 @@ def figures(clips: Clips, trials: Sequence[Trial], scored: Array, design: Design
         for one, other in COMPARISONS:
             # A mean over draws is itself only as sure as there are draws.
             spread = lucky[i] * np.sqrt(1 + (1 / design.draws if other == "random" else 0))
-            values = by_arm[one][i] - by_arm[other][i]
+            values = gaps[other][i]
             values[1:] += spread * rng.standard_t(design.draws - 1, size=design.replicates)
             result[f"{metric}_{one}_minus_{other}"] = _interval(values, n)
     return result

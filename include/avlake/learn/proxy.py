@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 
-MFCC = tuple(f"mfcc_{i}_mean" for i in range(1, 14))
 NAIVE_SHARE = 0.2  # of the clips, to test on
 
-# Whose voice was measured. A file_id is a hash, so that the first ones are a random choice, and always the same.
+# Clips that are not silent. A file_id is a hash, so that the first ones are a random choice, and always the same.
 HEARD = """
 SELECT file_id, subject_id, split_group, kept,
     row_number() OVER (PARTITION BY subject_id ORDER BY file_id) AS place
-FROM gold.talking_heads SEMI JOIN silver.speaker_features AS f USING (dataset, drop_date, file_id)
+FROM gold.talking_heads
+SEMI JOIN (FROM silver.speaker_features WHERE mfcc_1_mean IS NOT NULL) AS f USING (dataset, drop_date, file_id)
 WHERE subject_id IS NOT NULL AND video_id IS NOT NULL ORDER BY file_id
 """
 FEATURES = """
