@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -34,6 +34,7 @@ class Pipeline:
     learner: str
     page: str
     thresholds: type[Thresholds] = Thresholds
+    approvable: bool = False  # can a person see what gold would hold, before it does, see `stages.preview`?
     takes_scores: bool = False  # can it decide over clips measured elsewhere, see `stages.scores`?
 
     @property
@@ -93,7 +94,31 @@ class VoxforgeGenderThresholds(Thresholds):
     )
 
 
-class TalkingHeadsThresholds(Thresholds):
+class Sampling(Thresholds):
+    """Of a pipeline that may be about a part of what was delivered; see `stages.sample`."""
+
+    sampling: Literal["all", "random", "top_speakers", "per_speaker"] = Field(
+        "all", title="Sampling", description="which clips gold is about; the others are not even measured"
+    )
+    sample_clips: int = Field(1000, ge=1, title="Random: clips", description="so many clips, drawn at random")
+    top_speakers: int = Field(100, ge=1, title="Top speakers", description="all clips of so many, who have most")
+    clips_per_speaker: int = Field(10, ge=1, title="Per speaker: clips", description="at most so many of each")
+    sample_seed: int = Field(0, title="Seed", description="another seed draws other clips")
+    require_trainable: bool = Field(
+        False, title="Require a task", description="measure nothing where speakers cannot be told apart anyway"
+    )
+
+    def in_words(self) -> str:
+        """How it samples."""
+        return {
+            "all": "all",
+            "random": f"random, {self.sample_clips} clips",
+            "top_speakers": f"the {self.top_speakers} speakers with most clips",
+            "per_speaker": f"at most {self.clips_per_speaker} clips per speaker",
+        }[self.sampling]
+
+
+class TalkingHeadsThresholds(Sampling):
     min_face_presence_ratio: float = Field(
         0.99, ge=0, le=1, title="Least face presence", description="share of frames that show a face"
     )
@@ -134,6 +159,7 @@ PIPELINES = {
             learner="avlake.learn.curation",
             page="avlake.stages.pages.talking_heads",
             thresholds=TalkingHeadsThresholds,
+            approvable=True,
             takes_scores=True,
         ),
     )
@@ -149,6 +175,21 @@ def get_pipeline(name: str) -> Pipeline:
     if name not in PIPELINES:
         raise RequestError(f"no pipeline {name!r}; there is {', '.join(sorted(PIPELINES))}")
     return PIPELINES[name]
+
+
+def needing_approval(settings: Settings) -> frozenset[str]:
+    """The pipelines of AVLAKE_APPROVAL, whose gold a person approves before Airflow replaces it.
+
+    Raises:
+        RequestError: for a name that is no pipeline's, or that of one whose gold cannot be shown before.
+    """
+    named = frozenset(filter(None, (name.strip() for name in settings.approval.split(","))))
+    able = {p.name for p in PIPELINES.values() if p.approvable}
+    if wrong := sorted(named - able):
+        raise RequestError(
+            f"AVLAKE_APPROVAL: {', '.join(wrong)} cannot wait for approval; {', '.join(sorted(able))} can"
+        )
+    return named
 
 
 def _first_reason(error: ValueError) -> str:

@@ -6,28 +6,31 @@ import contextlib
 import secrets
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from avlake.datasets.base import Source
 from avlake.errors import RequestError, UnknownDrop, WorkError
 from avlake.lake import Lake
 from avlake.media.sandbox import Sandbox
-from avlake.pipelines import Pipeline, get_pipeline
+from avlake.pipelines import Pipeline, Sampling, get_pipeline
 from avlake.settings import Settings
-from avlake.stages import actual
+from avlake.stages import actual, sample
 from avlake.stages.commit import CommitReport, commit
 from avlake.stages.costs import live_bytes
 from avlake.stages.curate import CurateReport, curate
-from avlake.stages.extract import plan
+from avlake.stages.extract import PlanReport, plan
 from avlake.stages.ingest import ingest
 from avlake.stages.publish import publish
+from avlake.stages.scores import read as read_scores
 from avlake.stages.side_by_side import FILES_PER_SHARD, Measurers
+from avlake.stages.thresholds import current
 
 Say = Callable[[str], None]
 Progress = Callable[[str, int, int], None]
+T = TypeVar("T")
 
 
 def new_run_id(prefix: str = "cli") -> str:
@@ -66,6 +69,7 @@ def run(
     limit: int | None = None,
     params: dict[str, dict[str, Any]] | None = None,
     thresholds: dict[str, Any] | None = None,
+    scores: str | None = None,
     train: bool = True,
     say: Say = lambda line: None,
     progress: Progress | None = None,
@@ -74,45 +78,47 @@ def run(
 
     A drop that breaks the failure budget does not keep the others from gold; the run fails at its end.
 
+    Args:
+        scores: a CSV file of clips measured elsewhere, see `stages.scores`; empty text takes those of an earlier file
+            out again. Then gold is decided and published, and that is all: nothing is delivered, decoded or trained.
+
     Raises:
         RequestError: before anything is done, for parameters or thresholds that the pipeline does not take.
     """
     chosen, run_id = get_pipeline(pipeline), new_run_id()
     chosen.configured(params)
     chosen.decided(thresholds)
+    if scores is not None:
+        if not chosen.takes_scores:
+            raise RequestError(f"{pipeline} takes no scores: it decides over what it measures itself")
+        if source or drop or limit or params:
+            raise RequestError("scores are of clips measured elsewhere: leave out the source, drop, limit, parameters")
+        got = read_scores(settings, file=scores, run_id=run_id)
+        say(f"scores  {got.rows} clips" + ("" if got.changed else "; nothing changed"))
+        return RunReport(run_id, {}, _decide(settings, pipeline, run_id, thresholds, say), None, False)
     chosen.check_models(settings)
     where = source or settings.landing
     if not where:
         raise RequestError("no source: give --source FOLDER|URI, or set AVLAKE_LANDING")
     drops = choose_drops(chosen, where, drop, settings)
-    done: dict[str, CommitReport] = {}
-    broken: list[str] = []
-    watch = _Watch(settings, chosen, where, drop, drops, params) if limit is None else None
+    values = current(Lake.open(settings), chosen, thresholds)
+    # A forecast is of all that is delivered.
+    whole = limit is None and not (isinstance(values, Sampling) and values.sampling != "all")
+    watch = _Watch(settings, chosen, where, drop, drops, params) if whole else None
     if watch:
         say(watch.announced())
     with Measurers(settings) as measurers:
-        for date in drops:
-            try:
-                done[date] = _run_drop(settings, chosen, where, date, run_id, limit, params, measurers, say, progress)
-            except UnknownDrop as error:
-                if drop is not None:
-                    raise
-                say(f"{date}  skipped: {error}")
-            except WorkError as error:
-                broken.append(str(error))
-                say(f"{date}  {error}")
-        sandbox_cpu_s = measurers.cpu_s
+        work = _Work(settings, chosen, where, run_id, limit, params, thresholds, measurers, say, progress)
+        if isinstance(values, Sampling):
+            delivered = work.each(drops, work.ingest, asked=drop is not None)  # a sample is one of all drops
+            work.analyse(values)
+            done = work.each(delivered, work.measure)
+        else:
+            done = work.each(drops, work.take, asked=drop is not None)
+        broken, sandbox_cpu_s = work.broken, measurers.cpu_s
     if broken and not Lake.open(settings).drops():
         raise WorkError(f"no drop could be processed: {' | '.join(broken)}")
-    gold = curate(settings, pipeline=pipeline, run_id=run_id, thresholds=thresholds)
-    for name, rows in gold.rows.items():
-        say(f"gold  {name}: {rows} rows, {gold.kept[name]} kept" + ("" if gold.changed else "; nothing changed"))
-    if gold.taken_down:
-        say(f"gold  {gold.taken_down}")
-    shown = publish(settings, run_id=run_id)
-    say(f"warehouse  {shown.warehouse}" + ("" if shown.changed else "; nothing changed"))
-    if shown.left_out:
-        say(f"warehouse  left out, more than {settings.warehouse_max_rows} rows: {', '.join(shown.left_out)}")
+    gold = _decide(settings, pipeline, run_id, thresholds, say)
     if watch:
         for line in watch.compared(run_id, sandbox_cpu_s):
             say(line)
@@ -124,62 +130,113 @@ def run(
     return RunReport(run_id, done, gold, report_uri, trained)
 
 
-def _run_drop(
-    settings: Settings,
-    pipeline: Pipeline,
-    source: str,
-    drop: str,
-    run_id: str,
-    limit: int | None,
-    params: dict[str, dict[str, Any]] | None,
-    measurers: Measurers,
-    say: Say,
-    progress: Progress | None,
-) -> CommitReport:
-    got = ingest(settings, dataset=pipeline.dataset.name, source=source, drop=drop, run_id=run_id, progress=progress)
-    say(f"{drop}  ingest: {got.files} files, {got.archives} archives" + ("" if got.changed else "; nothing new"))
-    made = plan(
-        settings,
-        pipeline=pipeline.name,
-        drop=drop,
-        run_id=f"{run_id}/{drop}",
-        limit=limit,
-        params=params,
-        files_per_task=FILES_PER_SHARD,
-    )
-    if made.to_measure == 0:
-        say(f"{drop}  extract: nothing to do, {made.unchanged + made.reused} files are measured already")
-    else:
-        _measure(settings, made.plan, made.shards, made.to_measure, run_id, measurers, progress)
-    report = commit(settings, plan=made.plan, run_id=run_id)
-    say(
-        f"{drop}  silver: {report.files} media files, {report.quarantined} quarantined"
-        + (f", {made.remaining} left for later: the drop is partial" if report.partial else "")
-        + ("" if report.changed else "; nothing changed")
-    )
-    return report
+@dataclass
+class _Work:
+    """What is done to each drop."""
+
+    settings: Settings
+    pipeline: Pipeline
+    source: str
+    run_id: str
+    limit: int | None
+    params: dict[str, dict[str, Any]] | None
+    thresholds: dict[str, Any] | None
+    measurers: Measurers
+    say: Say
+    progress: Progress | None
+    broken: list[str] = field(default_factory=list)  # what went wrong, by drop
+
+    def each(self, drops: Iterable[str], step: Callable[[str], T], *, asked: bool = False) -> dict[str, T]:
+        """What a step returns of each drop that it works with; `asked`: a person named the drop."""
+        done = {}
+        for drop in drops:
+            try:
+                done[drop] = step(drop)
+            except UnknownDrop as error:
+                if asked:
+                    raise
+                self.say(f"{drop}  skipped: {error}")
+            except WorkError as error:
+                self.broken.append(str(error))
+                self.say(f"{drop}  {error}")
+        return done
+
+    def take(self, drop: str) -> CommitReport:
+        self.ingest(drop)
+        return self.measure(drop)
+
+    def ingest(self, drop: str) -> None:
+        name, told = self.pipeline.dataset.name, self.progress
+        got = ingest(self.settings, dataset=name, source=self.source, drop=drop, run_id=self.run_id, progress=told)
+        more = "" if got.changed else "; nothing new"
+        self.say(f"{drop}  ingest: {got.files} files, {got.archives} archives{more}")
+
+    def analyse(self, values: Sampling) -> None:
+        """Write the manifest; say what was delivered, what of it is sampled, and what may be hoped for.
+
+        Raises:
+            RequestError: where the task has to be trainable and is not.
+        """
+        name, only = self.pipeline.name, self.pipeline.gold[:1]
+        curate(self.settings, pipeline=name, run_id=self.run_id, thresholds=self.thresholds, only=only)
+        lake = Lake.open(self.settings)
+        for line in sample.analyse(lake, self.pipeline, values).lines():
+            self.say(line)
+        sample.require(lake, self.pipeline, values)
+
+    def measure(self, drop: str) -> CommitReport:
+        """Plan, measure, commit."""
+        made = plan(
+            self.settings,
+            pipeline=self.pipeline.name,
+            drop=drop,
+            run_id=f"{self.run_id}/{drop}",
+            limit=self.limit,
+            params=self.params,
+            thresholds=self.thresholds,
+            files_per_task=FILES_PER_SHARD,
+        )
+        if made.to_measure == 0:
+            self.say(f"{drop}  extract: nothing to do, {made.unchanged + made.reused} files are measured already")
+        else:
+            self._measure(made)
+        report = commit(self.settings, plan=made.plan, run_id=self.run_id)
+        self.say(
+            f"{drop}  silver: {report.files} media files, {report.quarantined} quarantined"
+            + (f", {made.left_out} not measured: they are not in the sample" if made.left_out else "")
+            + (f", {made.remaining} left for later: the drop is partial" if report.partial else "")
+            + ("" if report.changed else "; nothing changed")
+        )
+        return report
+
+    def _measure(self, made: PlanReport) -> None:
+        """Measure all shards of a drop, and count the files done."""
+        counted, done = threading.Lock(), 0
+
+        def one_more(path: str, _: Sandbox) -> None:
+            nonlocal done
+            with counted:
+                done += 1
+                if self.progress:
+                    self.progress(f"measure {path}", done, made.to_measure)
+
+        self.measurers.measure(self.settings, plan=made.plan, shards=made.shards, run_id=self.run_id, measured=one_more)
 
 
-def _measure(
-    settings: Settings,
-    plan: str,
-    shards: int,
-    files: int,
-    run_id: str,
-    measurers: Measurers,
-    progress: Progress | None,
-) -> None:
-    """Measure all shards of a drop, and count the files done."""
-    counted, done = threading.Lock(), 0
-
-    def one_more(path: str, _: Sandbox) -> None:
-        nonlocal done
-        with counted:
-            done += 1
-            if progress:
-                progress(f"measure {path}", done, files)
-
-    measurers.measure(settings, plan=plan, shards=shards, run_id=run_id, measured=one_more)
+def _decide(
+    settings: Settings, pipeline: str, run_id: str, thresholds: dict[str, Any] | None, say: Say
+) -> CurateReport:
+    """Gold from all silver, and the warehouse."""
+    gold = curate(settings, pipeline=pipeline, run_id=run_id, thresholds=thresholds)
+    for name, rows in gold.rows.items():
+        say(f"gold  {name}: {rows} rows, {gold.kept[name]} kept" + ("" if gold.changed else "; nothing changed"))
+    if gold.taken_down:
+        say(f"gold  {gold.taken_down}")
+    shown = publish(settings, run_id=run_id)
+    say(f"warehouse  {shown.warehouse}" + ("" if shown.changed else "; nothing changed"))
+    if shown.left_out:
+        say(f"warehouse  left out, more than {settings.warehouse_max_rows} rows: {', '.join(shown.left_out)}")
+    return gold
 
 
 class _Watch:

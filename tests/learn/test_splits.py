@@ -8,7 +8,7 @@ import pytest
 
 from avlake.errors import WorkError
 from avlake.learn.splits import group_folds, split_of, splits_suffice
-from avlake.stages.curate import SPLIT_OF
+from avlake.stages.relations import SPLIT_OF
 
 NAMES = [f"speaker {i}" for i in range(2000)] + ["anonymous:a-20260901-x", "müller", "o'neil", ""]
 

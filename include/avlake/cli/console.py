@@ -16,13 +16,17 @@ Format = Annotated[str, typer.Option("--format", help="table, csv or json")]
 def split_settings(
     pairs: list[str], extractors: tuple[str, ...]
 ) -> tuple[dict[str, Any] | None, dict[str, dict[str, Any]] | None]:
-    """`--set key=value` options as thresholds, and as parameters of extractors (`extractor.name=value`)."""
+    """`--set key=value` options as thresholds, and as parameters of extractors (`extractor.name=value`).
+
+    A value is a number or a word; `none`, and nothing at all, unset what may be unset.
+    """
     thresholds: dict[str, Any] = {}
     params: dict[str, dict[str, Any]] = {}
     for pair in pairs:
-        name, equals, value = pair.partition("=")
+        name, equals, text = pair.partition("=")
         if not equals or not name:
             raise RequestError(f"--set {pair!r}: write key=value")
+        value = None if text.lower() in ("", "none") else text
         owner, dot, key = name.partition(".")
         if dot and owner in extractors:
             params.setdefault(owner, {})[key] = value

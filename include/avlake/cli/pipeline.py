@@ -22,13 +22,23 @@ def run(
     limit: Annotated[int | None, typer.Option(min=1, help="measure at most N files of each drop")] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="files measured side by side")] = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", help="a threshold, or EXTRACTOR.PARAMETER, = value")
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="a threshold, EXTRACTOR.PARAMETER, or scores=FILE; `none` unsets what may be unset",
+        ),
     ] = None,
     train: Annotated[bool, typer.Option("--train/--no-train", help="train and report at the end")] = True,
 ) -> None:
-    """Take drops from landing to gold, train and report, without Airflow."""
+    """Take drops from landing to gold, train and report, without Airflow.
+
+    Thresholds, sampling among them, are remembered until others are set. With scores=FILE, a CSV of clips measured
+    elsewhere, gold is decided over those and nothing is measured or trained; scores=none takes them out again.
+    """
     settings = load_settings(**({"jobs": jobs} if jobs else {}))
     thresholds, params = split_settings(set_ or [], get_pipeline(pipeline).extractors)
+    scores = (thresholds.pop("scores") or "") if thresholds and "scores" in thresholds else None
     with Progress() as progress:
         done = runner.run(
             settings,
@@ -37,11 +47,16 @@ def run(
             drop=drop,
             limit=limit,
             params=params,
-            thresholds=thresholds,
+            thresholds=thresholds or None,
+            scores=scores,
             train=train,
             say=progress.say,
             progress=progress.update,
         )
+    if scores is not None:
+        decided = [(name, rows, done.gold.kept[name], done.gold.changed) for name, rows in done.gold.rows.items()]
+        output.show(("table", "rows", "kept", "changed"), decided, "table")
+        return
     rows = [(d, r.files, r.measured, r.quarantined, r.partial, r.changed) for d, r in done.drops.items()]
     output.show(("drop", "media_files", "measured", "quarantined", "partial", "changed"), rows, "table")
 

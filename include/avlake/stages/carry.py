@@ -4,7 +4,7 @@ A commit replaces all rows of its drop, so everything that is not measured anew 
 SQL over these relations, in bounded memory whatever the drop's size:
 
     files       the drop's rows of bronze.files             prior    its rows of ops.extractions
-    media       its recordings                              done     ops.extractions of every drop
+    media       its recordings, or those of the sample      done     ops.extractions of every drop
     identities  extractor, params_hash: what is wanted      missing  file_id, extractor: what is not measured yet
     copies      rows of `done` that a `target` takes over   kept     file_id, extractor, status: what of `prior` stays
 """
@@ -85,6 +85,7 @@ class Counts:
     reused: int  # their bytes were measured under another path or drop
     unchanged: int  # measured already
     remaining: int  # left for later by the limit
+    left_out: int  # not measured, for they are not in the sample
 
 
 @dataclass(frozen=True)
@@ -104,14 +105,22 @@ def find_work(
     *,
     hashes: Mapping[str, str],
     limit: int | None = None,
+    sampled: bool = False,
 ) -> Counts:
-    """Make all relations but `kept`; `missing` is then what is to be measured now."""
+    """Make all relations but `kept`; `missing` is then what is to be measured now.
+
+    Args:
+        sampled: measure only the files that `clips` says are in the sample, see `stages.sample`. What is measured of
+            the others stays.
+    """
     place = [(dataset.name, drop)]
     bounded.show(con, "files", lake, BRONZE_FILES, place)
     bounded.show(con, "prior", lake, EXTRACTIONS, place)
     bounded.show(con, "done", lake, EXTRACTIONS, None)
     bounded.predicate(con, "is_media", dataset.is_media)
-    con.execute("CREATE TABLE media AS SELECT file_id, path, sha256, uri FROM files WHERE is_media(path)")
+    con.execute("CREATE VIEW recordings AS SELECT file_id, path, sha256, uri FROM files WHERE is_media(path)")
+    chosen = "SEMI JOIN (FROM clips WHERE sampled) AS drawn USING (file_id)" if sampled else ""
+    con.execute(f"CREATE TABLE media AS FROM recordings {chosen}")
     wanted = [list(hashes), list(hashes.values())]
     con.execute(
         "CREATE TABLE identities AS SELECT unnest(?::VARCHAR[]) AS extractor, unnest(?::VARCHAR[]) AS params_hash",
@@ -128,7 +137,10 @@ def find_work(
         con.execute(LIMITED, [limit])
         remaining = to_measure - limit
     reused = bounded.value(con, "SELECT count(DISTINCT target) FROM copies")
-    return Counts(to_measure - remaining, reused, media - new, remaining)
+    left_out = "SELECT count(*) FROM recordings ANTI JOIN media USING (file_id) ANTI JOIN prior USING (file_id)"
+    return Counts(
+        to_measure - remaining, reused, media - new, remaining, bounded.value(con, left_out) if sampled else 0
+    )
 
 
 def carry(

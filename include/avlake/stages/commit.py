@@ -129,7 +129,7 @@ def _report(lake: Lake, plan: Plan, changed: bool) -> CommitReport:
     return CommitReport(
         changed=changed,
         files=media,
-        measured=media - failed_media - plan.remaining,
+        measured=media - failed_media - plan.remaining - plan.left_out,
         quarantined=failed,
         partial=plan.remaining > 0,
     )

@@ -9,12 +9,10 @@ that the lake does not have yet are empty. What SQL cannot say is a relation tha
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from importlib import resources
 from typing import Any
 
@@ -24,40 +22,21 @@ import pyarrow as pa
 from avlake.errors import RequestError, WorkError
 from avlake.extractors import base
 from avlake.lake import Lake
-from avlake.learn import splits
-from avlake.media.archives import ARCHIVE_OF
-from avlake.pipelines import Pipeline, Thresholds, get_pipeline
+from avlake.pipelines import Pipeline, Sampling, Thresholds, get_pipeline
 from avlake.settings import Settings
-from avlake.stages import bounded, duplicates
+from avlake.stages import bounded, duplicates, relations, sample
+from avlake.stages import thresholds as decided
 from avlake.stages.record import record
 from avlake.stages.takedowns import Excluded, excluded
-from avlake.tables import BRONZE_FILES, LABELS, SCORES, THRESHOLDS, Table
+from avlake.tables import BRONZE_FILES, LABELS, SCORES, Table
 
-RELATIONS = {"near_duplicates": duplicates.near_duplicates}
+RELATIONS = {  # in this order, for each may read those before it
+    "clips": sample.clips,
+    "near_duplicates": duplicates.near_duplicates,
+    "split_groups": duplicates.split_groups,
+}
 MEMORY = "1GB"  # of DuckDB, for gold of any size; the rest is on disk
 log = logging.getLogger(__name__)
-
-# A source does not depend on where the landing zone was mounted; bronze.files.source_uri has the full address.
-CURRENT_FILES = f"""
-CREATE VIEW current_files AS
-SELECT *, CASE
-    WHEN regexp_matches(source_uri, '^https?://') THEN source_uri
-    ELSE concat_ws('/', dataset, drop_date, coalesce(nullif(regexp_extract(path, '{ARCHIVE_OF}', 1), ''), path))
-END AS source
-FROM bronze.files QUALIFY row_number() OVER (PARTITION BY file_id ORDER BY drop_date DESC) = 1
-"""
-
-# The same rule as avlake.learn.splits.split_of, which a test holds it to.
-SPLIT_OF = f"""
-CREATE MACRO split_of(grp) AS CASE
-    WHEN starts_with(grp, '{splits.ANONYMOUS}') THEN '{splits.TRAIN}'
-    WHEN ('0x' || sha256('{{salt}}' || grp)[1:8])::BIGINT / 4294967296 < {splits.TRAIN_SHARE} THEN '{splits.TRAIN}'
-    WHEN ('0x' || sha256('{{salt}}' || grp)[1:8])::BIGINT / 4294967296 < {splits.TRAIN_SHARE + splits.VALIDATION_SHARE}
-        THEN '{splits.VALIDATION}'
-    WHEN grp IS NOT NULL THEN '{splits.TEST}'
-END
-"""
-
 
 MEASURED = """
 SELECT (SELECT count(DISTINCT file_id) FROM built),
@@ -74,43 +53,54 @@ class CurateReport:
 
 
 def curate(
-    settings: Settings, *, pipeline: str, run_id: str, thresholds: dict[str, Any] | None = None, who: str = "avlake"
+    settings: Settings,
+    *,
+    pipeline: str,
+    run_id: str,
+    thresholds: dict[str, Any] | None = None,
+    who: str = "avlake",
+    only: Collection[str] | None = None,
 ) -> CurateReport:
     """Rebuild the pipeline's gold tables, one commit each; equal rows make no commit.
+
+    Args:
+        only: names of its gold tables, where not all of them are to be rebuilt; that is no stage in ops.runs.
 
     Raises:
         RequestError: for a threshold the pipeline does not have, or a lake without its silver tables.
         WorkError: when a gold table breaks its own checks; the table before it stays.
     """
     began, lake, chosen = time.perf_counter(), Lake.open(settings), get_pipeline(pipeline)
-    values = _thresholds(lake, chosen, thresholds, who=who, run_id=run_id)
+    values = decided.adopt(lake, chosen, thresholds, who=who, run_id=run_id)
+    tables = [GoldSql.load(name) for name in chosen.gold if only is None or name in only]
+    # Versions are read before the silver they protect: of two racing builds, the one that saw less cannot win.
+    versions = {gold.name: lake.table_version(gold.table(pa.schema([]))) for gold in tables}
+    drops = lake.drops()
+    out = excluded(lake, drops)
     changed, rows, kept, measured = False, {}, {}, (0, 0.0)
-    for name in chosen.gold:
-        gold = GoldSql.load(name)
-        # The version is read before the silver it protects: of two racing builds, the one that saw less cannot win.
-        version = lake.table_version(gold.table(pa.schema([])))
-        drops = lake.drops()
-        out = excluded(lake, drops)
-        with bounded.connect(MEMORY) as con:
-            _prepare(con, lake, chosen, values, drops, out)
-            for relation in gold.relations:
-                RELATIONS[relation](con, chosen.dataset.name)
+    with bounded.connect(MEMORY) as con:
+        _prepare(con, lake, chosen, values, drops, out)
+        for name, create in RELATIONS.items():
+            if any(name in gold.relations for gold in tables):
+                create(con, chosen.dataset.name)
+        for gold in tables:
             try:
-                con.execute(f"CREATE TABLE built AS {gold.query}")
+                con.execute(f"CREATE OR REPLACE TABLE built AS {gold.query}")
             except duckdb.CatalogException as error:
                 reason = str(error).splitlines()[0]
                 raise RequestError(
-                    f"{settings.uri} has nothing to build gold.{name} from: {reason}; run a drop"
+                    f"{settings.uri} has nothing to build gold.{gold.name} from: {reason}; run a drop"
                 ) from None
-            rows[f"gold.{name}"], kept[f"gold.{name}"] = gold.check(con, chosen.dataset.name)
             table = gold.table(con.sql("FROM built LIMIT 0").to_arrow_table().schema)
+            rows[table.name], kept[table.name] = gold.check(con, chosen.dataset.name)
             rows_in_order = bounded.batches(con, f"FROM built ORDER BY {', '.join(gold.key)}")
-            changed |= lake.replace_table(table, rows_in_order, expected_version=version)
+            changed |= lake.replace_table(table, rows_in_order, expected_version=versions[gold.name])
             measured = max(measured, con.execute(MEASURED).fetchall()[0]) if "media" in chosen.extractors else measured
-    log.info("%s is rebuilt; %s", pipeline, str(out) or "nothing was taken down")
-    files, media_s = measured  # of the gold table with most
-    facts = {"files": files, "media_s": media_s, "seconds": time.perf_counter() - began}
-    record(lake, run_id=run_id, stage="curate", pipeline=pipeline, **facts)
+    if only is None:
+        log.info("%s is rebuilt; %s", pipeline, str(out) or "nothing was taken down")
+        files, media_s = measured  # of the gold table with most
+        facts = {"files": files, "media_s": media_s, "seconds": time.perf_counter() - began}
+        record(lake, run_id=run_id, stage="curate", pipeline=pipeline, **facts)
     return CurateReport(changed, rows, kept, str(out))
 
 
@@ -122,7 +112,7 @@ class GoldSql:
     query: str
     doc: str
     key: tuple[str, ...]  # `-- key:` columns that make a row unique
-    group: str | None  # `-- group:` what never spans two splits
+    groups: tuple[str, ...]  # `-- group:` columns whose values never span two splits
     label: str | None  # `-- label:` what a kept row cannot lack
     rows: str | None  # `-- rows:` the silver table with as many current rows
     relations: tuple[str, ...]  # `-- with:` names of RELATIONS
@@ -134,10 +124,11 @@ class GoldSql:
         names = ("key", "group", "label", "rows", "with")
         facts = dict(line.split(": ", 1) for line in head if line.split(":")[0] in names)
         doc = next(line for line in head if line.split(":")[0] not in facts)
-        key, relations = (
-            tuple(part.strip() for part in facts[fact].split(",")) if fact in facts else () for fact in ("key", "with")
+        key, groups, asked = (
+            tuple(part.strip() for part in facts[fact].split(",")) if fact in facts else ()
+            for fact in ("key", "group", "with")
         )
-        return cls(name, text, doc, key, facts.get("group"), facts.get("label"), facts.get("rows"), relations)
+        return cls(name, text, doc, key, groups, facts.get("label"), facts.get("rows"), asked)
 
     def table(self, schema: pa.Schema) -> Table:
         return Table(f"gold.{self.name}", self.doc, self.key, schema, per_drop=False)
@@ -159,9 +150,9 @@ class GoldSql:
             "a row is in no split": "SELECT 1 FROM built WHERE split IS NULL",
             "a measurement is NaN or infinite": f"SELECT 1 FROM built WHERE {not_finite}",
         }
-        if self.group:
-            promises[f"a {self.group} is in two splits"] = (
-                f"SELECT {self.group} FROM built GROUP BY ALL HAVING count(DISTINCT split) > 1"
+        for group in self.groups:
+            promises[f"a {group} is in two splits"] = (
+                f"SELECT {group} FROM built GROUP BY ALL HAVING count(DISTINCT split) > 1"
             )
         if self.label:
             promises[f"a kept row has no {self.label}"] = f"SELECT 1 FROM built WHERE kept AND {self.label} IS NULL"
@@ -207,28 +198,9 @@ def _prepare(
         else:
             continue
         con.execute(f'CREATE VIEW "{layer}"."{table}" AS FROM "{layer}_{table}"')
-    values = thresholds.model_dump(mode="json")
-    numbers = {name: value for name, value in values.items() if isinstance(value, (int, float))}
-    words = {name: value for name, value in values.items() if isinstance(value, str)}
-    con.execute("SET VARIABLE thresholds = MAP(?::VARCHAR[], ?::DOUBLE[])", [list(numbers), list(numbers.values())])
-    con.execute("CREATE MACRO threshold(name) AS map_extract(getvariable('thresholds'), name)[1]")
-    con.execute("SET VARIABLE settings = MAP(?::VARCHAR[], ?::VARCHAR[])", [list(words), list(words.values())])
-    con.execute("CREATE MACRO setting(name) AS map_extract(getvariable('settings'), name)[1]")
-    con.execute(SPLIT_OF.format(salt=pipeline.salt))
+    relations.show_thresholds(con, thresholds)
+    relations.show_split(con, pipeline.salt)
     with contextlib.suppress(duckdb.CatalogException):  # a lake that holds no drop yet
-        con.execute(CURRENT_FILES)
-
-
-def _thresholds(lake: Lake, pipeline: Pipeline, given: dict[str, Any] | None, *, who: str, run_id: str) -> Thresholds:
-    """The thresholds given, which become the pipeline's latest; else its latest; else the defaults."""
-    recorded = lake.scan(THRESHOLDS.name)
-    latest: dict[str, Any] = {}
-    if recorded is not None:
-        rows = [r for r in recorded.to_table().to_pylist() if r["pipeline"] == pipeline.name]
-        latest = json.loads(max(rows, key=lambda r: r["when"])["values"]) if rows else {}
-    chosen = pipeline.decided(latest if given is None else {**latest, **given})
-    if given is not None and (values := chosen.model_dump(mode="json")) != latest:
-        now = datetime.now(UTC)
-        row = {"pipeline": pipeline.name, "values": json.dumps(values, sort_keys=True), "who": who, "when": now}
-        lake.append(THRESHOLDS, pa.Table.from_pylist([row], schema=THRESHOLDS.schema), once=f"{run_id}/{pipeline.name}")
-    return chosen
+        relations.show_current(con, "current_files", "bronze.files")
+    if isinstance(thresholds, Sampling):
+        sample.show_delivered(con, lake, pipeline.dataset.name)

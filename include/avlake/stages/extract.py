@@ -30,9 +30,10 @@ from avlake.lake import Lake
 from avlake.media.sandbox import Measured, Sandbox
 from avlake.pipelines import get_pipeline
 from avlake.settings import MIB, Settings
-from avlake.stages import bounded, carry, work
+from avlake.stages import bounded, carry, sample, work
 from avlake.stages.contents import object_name, store_bytes
 from avlake.stages.ingest import archive_failures
+from avlake.stages.thresholds import current
 from avlake.stages.work import Item, Output, Plan
 from avlake.tables import BRONZE_FILES, EXTRACTIONS, LABELS, Table
 
@@ -50,6 +51,7 @@ class PlanReport:
     reused: int  # files whose bytes were measured under another path or drop
     unchanged: int  # files measured already
     remaining: int  # files that the limit leaves for later
+    left_out: int  # files not measured, for they are not in the sample
     names: tuple[str, ...]  # one per shard, for people
 
 
@@ -73,17 +75,21 @@ def plan(
     limit: int | None = None,
     files_per_task: int = 64,
     params: dict[str, dict[str, Any]] | None = None,
+    thresholds: dict[str, Any] | None = None,
 ) -> PlanReport:
     """Decide what is to be measured; write that, and the rows that stay, beside the lake's tables.
 
+    Args:
+        thresholds: those that say which clips are sampled, where they are not to be the recorded ones.
+
     Raises:
-        RequestError: for a parameter the pipeline does not have, a model file that is missing, or a drop that was
-            never ingested.
+        RequestError: for a parameter the pipeline does not have, a model file that is missing, a drop that was
+            never ingested, or a sample that has to train a task and cannot.
         StaleRun: when another run has replaced what this one was about to copy; a second try reads it anew.
     """
     lake, chosen = Lake.open(settings), get_pipeline(pipeline)
     chosen.check_models(settings)
-    dataset, extractors = chosen.dataset, chosen.configured(params)
+    dataset, extractors, values = chosen.dataset, chosen.configured(params), current(lake, chosen, thresholds)
     # Versions are read before anything they protect, for every table whose rows of this drop might change.
     known = base.all_extractors().values()
     versions = {
@@ -97,8 +103,10 @@ def plan(
     for name, extractor in extractors.items():  # ops keeps only the hash; a model has to know what it stands for
         lake.store.write(f"params/{name}/{extractor.params_hash}.json", extractor.params.model_dump_json().encode())
 
+    sample.require(lake, chosen, values)
     with bounded.connect() as con:
-        counts = carry.find_work(con, lake, dataset, drop, hashes=hashes, limit=limit)
+        sampled = sample.restrict(con, lake, chosen, values)
+        counts = carry.find_work(con, lake, dataset, drop, hashes=hashes, limit=limit, sampled=sampled)
         failures = archive_failures(lake, dataset.name, drop, settings)
         takeover = carry.carry(con, lake, dataset, drop, failures=failures, run_id=run_id)
         per_task = max(files_per_task, math.ceil(counts.to_measure / MAX_SHARDS))
@@ -119,6 +127,7 @@ def plan(
         claim=takeover.claim,
         shards=tuple(shards),
         remaining=counts.remaining,
+        left_out=counts.left_out,
     )
     return PlanReport(
         plan=made.store(lake),
@@ -127,6 +136,7 @@ def plan(
         reused=counts.reused,
         unchanged=counts.unchanged,
         remaining=counts.remaining,
+        left_out=counts.left_out,
         names=tuple(names),
     )
 

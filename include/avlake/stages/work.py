@@ -63,6 +63,7 @@ class Plan:
     claim: Output  # ops rows that mark what is being replaced, committed before the first silver table
     shards: tuple[str, ...]
     remaining: int  # files that a limit leaves for later
+    left_out: int = 0  # files that are not measured, for they are not in the sample
 
     def store(self, lake: Lake) -> str:
         """Write it; returns its name in the lake."""
