@@ -20,10 +20,11 @@ from urllib.parse import unquote, urlsplit
 
 from avlake import probe, warehouse
 from avlake.errors import AvlakeError, RequestError
+from avlake.extractors import base
 from avlake.models import MODEL_FILES, is_whole
 from avlake.orchestration.client import Airflow
 from avlake.orchestration.server import CONNECTION, Server
-from avlake.pipelines import PIPELINES
+from avlake.pipelines import PIPELINES, Pipeline, needing_approval
 from avlake.settings import Settings
 from avlake.storage import open_store
 
@@ -36,7 +37,20 @@ MENDS = {
 }
 CHECK_S = 60  # the longest that one check may take
 COLUMNS = ("check", "state", "found", "mend")
-LIBRARIES = ("av", "soxr", "scipy", "sklearn", "skops", "deltalake", "duckdb", "airflow", "cv2", "mediapipe", "torch")
+LIBRARIES = (
+    "av",
+    "soxr",
+    "scipy",
+    "sklearn",
+    "skops",
+    "deltalake",
+    "duckdb",
+    "airflow",
+    "cv2",
+    "mediapipe",
+    "torch",
+    "silero_vad",
+)
 SYSTEM_LIBRARIES = "apt-get install -y libgl1 libegl1 libgles2 libglib2.0-0"
 LEAST_FREE_GB = 5
 IMPORT_EACH = """
@@ -70,7 +84,7 @@ def examine(settings: Settings) -> list[Check]:
             SERVER: _airflow,
         }
     )
-    return [*_machine(settings), *_libraries(), *services, *_models(settings)]
+    return [*_machine(settings), *_libraries(), *services, *_models(settings), *_approval(settings)]
 
 
 def text(checks: Sequence[Check]) -> str:
@@ -198,13 +212,31 @@ def _remote() -> Airflow:
 
 
 def _models(settings: Settings) -> Iterator[Check]:
+    files = {p.name: _files_of(p) for p in PIPELINES.values()}
     for model in MODEL_FILES:
-        path = settings.models / model.name
+        path, who = settings.models / model.name, ", ".join(p for p, names in files.items() if model.name in names)
         if is_whole(path, model):
-            yield Check(model.name, True, str(path))
+            yield Check(model.name, True, f"{path}" + (f", for {who}" if who else ""))
         else:
             state = f"{path} is not the pinned file" if path.exists() else f"not in {settings.models}"
+            state += f"; {who} needs it" if who else "; no pipeline needs it yet"
             yield Check(model.name, False, state, "avlake models pull, or set AVLAKE_MODELS")
+
+
+def _files_of(pipeline: Pipeline) -> set[str]:
+    return {file for name in pipeline.extractors for file in base.load(name).models}
+
+
+def _approval(settings: Settings) -> Iterator[Check]:
+    """Which gold a person approves; a name that is wrong would be noticed only when gold is built."""
+    try:
+        named = sorted(needing_approval(settings))
+    except RequestError as error:
+        yield Check("approval", False, str(error), "correct AVLAKE_APPROVAL")
+    else:
+        yield Check(
+            "approval", True, f"before gold of {', '.join(named)}" if named else "AVLAKE_APPROVAL asks for none"
+        )
 
 
 def _side_by_side(checks: dict[str, Callable[[], Iterable[Check]]]) -> Iterator[Check]:

@@ -9,7 +9,7 @@ from avlake.lake import Lake
 from avlake.pipelines import PIPELINES
 from avlake.settings import Settings
 from avlake.stages.curate import GoldSql
-from avlake.tables import CORE
+from avlake.tables import CORE, CURATION_IMPACT, MODEL_RUNS
 
 TABLE_COLUMNS = ("table", "rows", "drops", "what")
 MODEL_COLUMNS = ("pipeline", "run_id", "chosen", "uri")
@@ -56,12 +56,20 @@ def _chosen(lake: Lake, pipeline: str) -> dict[str, Any]:
 
 
 def _next_step(lake: Lake) -> str:
-    for pipeline in PIPELINES.values():
-        if not any(dataset == pipeline.dataset.name for dataset, _ in lake.drops()):
-            return f"avlake run {pipeline.name} --source FOLDER  # with FOLDER/{pipeline.dataset.name}/YYYY-MM-DD/..."
+    """Of the pipelines that have drops, the first that is not through; where none has any, how to begin."""
+    held = {dataset for dataset, _ in lake.drops()}
+    begun = [pipeline for pipeline in PIPELINES.values() if pipeline.dataset.name in held]
+    if not begun:
+        steps = (
+            f"avlake run {p.name} --source FOLDER  # with FOLDER/{p.dataset.name}/YYYY-MM-DD/..."
+            for p in PIPELINES.values()
+        )
+        return "\n      ".join(steps)
+    for pipeline in begun:
         if not _chosen(lake, pipeline.name):
             return f"avlake train {pipeline.name}"
-    return 'avlake sql "SELECT * FROM gold.model_runs ORDER BY created_at DESC LIMIT 20"'
+    results = next(name for name in (MODEL_RUNS.name, CURATION_IMPACT.name) if lake.log_version(name))
+    return f'avlake sql "SELECT * FROM {results} ORDER BY created_at DESC LIMIT 20"'
 
 
 def _doc(name: str) -> str:

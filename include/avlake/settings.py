@@ -32,6 +32,7 @@ class Settings(BaseSettings):
         default_factory=lambda: str(home() / ".avlake" / "warehouse.duckdb"), description="a DuckDB file or md:database"
     )
     models: Path = Field(default_factory=lambda: home() / ".avlake" / "models", description="third-party model files")
+    approval: str = Field("", description="pipelines, with commas, whose gold a person approves in Airflow")
     jobs: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, description="measuring processes (CLI only)")
 
     inline_max_bytes: int = Field(MIB, ge=0, description="larger files are objects of their own, not rows")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from airflow.sdk.exceptions import ParamValidationError
 
 from avlake.orchestration.assets import POOL
 from avlake.pipelines import PIPELINES
@@ -40,7 +41,8 @@ class TestPipeline:
             "silver.commit": {"silver.budget"},
             "silver.budget": set(),
         }
-        assert [t.task_id for t in dags[f"{pipeline}_gold"].topological_sort()] == ["curate", "publish"]
+        before = ["scores", "preview", "approve"] if PIPELINES[pipeline].approvable else []
+        assert [t.task_id for t in dags[f"{pipeline}_gold"].topological_sort()] == [*before, "curate", "publish"]
         assert [t.task_id for t in dags[f"{pipeline}_train"].topological_sort()] == [
             "quiet",
             "train",
@@ -97,5 +99,27 @@ def test_the_form_of_a_drop_run(dags):
     assert any(name.startswith("voice_features.") for name in params)
 
 
-def test_the_form_of_a_gold_run_is_the_pipelines_thresholds(dags):
-    assert set(dags["voxforge_gender_gold"].params) == set(PIPELINES["voxforge_gender"].thresholds.model_fields)
+def test_a_drop_run_may_sample_and_unasked_leaves_the_sample_as_it_is(dags):
+    params = dags["talking_heads"].params
+    assert {"standardised.fit", "video_quality.stride"} <= set(params)
+    sampling = params.get_param("sampling")
+    assert sampling.value is None and sampling.resolve("per_speaker") == "per_speaker"
+    assert params.get_param("sample_clips").resolve(None) is None
+    with pytest.raises(ParamValidationError):
+        sampling.resolve("some")
+    assert "sampling" not in dags["voxforge_gender"].params
+
+
+@pytest.mark.parametrize(("pipeline", "more"), [("voxforge_gender", set()), ("talking_heads", {"approval", "scores"})])
+def test_the_form_of_a_gold_run_is_the_pipelines_thresholds(dags, pipeline, more):
+    params = dags[f"{pipeline}_gold"].params
+    assert set(params) == set(PIPELINES[pipeline].thresholds.model_fields) | more
+    assert not more or (params["approval"], params["scores"]) == (False, None)
+
+
+def test_approval_asks_for_the_thresholds_and_no_answer_is_a_rejection(dags):
+    asked = dags["talking_heads_gold"].get_task("approve")
+    assert set(asked.params) == set(PIPELINES["talking_heads"].thresholds.model_fields)
+    assert (asked.options, asked.defaults) == (["Approve", "Reject"], ["Reject"])
+    # A training waits for gold no longer than this: see the sensor `quiet`.
+    assert asked.response_timeout < timedelta(seconds=dags["talking_heads_train"].get_task("quiet").timeout)

@@ -7,7 +7,7 @@ import pytest
 from airflow.sdk.exceptions import ParamValidationError
 from pydantic import BaseModel, Field
 
-from avlake.orchestration.params import extractor_params, params_of
+from avlake.orchestration.params import drop_params, extractor_params, given_sampling, params_of
 
 
 class Colour(StrEnum):
@@ -19,6 +19,7 @@ class Options(BaseModel):
     window_s: float = Field(3.0, gt=0, le=30, title="Window", description="seconds")
     limit: int | None = Field(None, ge=1)
     mode: Literal["fast", "exact"] = "exact"
+    size: Literal["small", "large"] | None = None
     colour: Colour = Colour.RED
 
 
@@ -49,9 +50,22 @@ def test_choices(name, good):
         param.resolve("neither")
 
 
+def test_a_choice_may_be_left_open():
+    param = params_of(Options)["size"]
+    assert param.resolve(None) is None and param.resolve("small") == "small"
+    with pytest.raises(ParamValidationError):
+        param.resolve("neither")
+
+
+def test_only_a_sampling_that_was_named_is_given():
+    assert given_sampling("voxforge_gender", {"drop": "2026-09-01"}) == {}
+    flat = dict.fromkeys(drop_params("talking_heads")) | {"sampling": "random", "sample_clips": 5}
+    assert given_sampling("talking_heads", flat) == {"sampling": "random", "sample_clips": 5}
+
+
 def test_prefix_and_section():
     made = params_of(Options, prefix="voice.", section="voice")
-    assert set(made) == {"voice.window_s", "voice.limit", "voice.mode", "voice.colour"}
+    assert set(made) == {"voice.window_s", "voice.limit", "voice.mode", "voice.size", "voice.colour"}
     assert made["voice.mode"].schema["section"] == "voice"
 
 

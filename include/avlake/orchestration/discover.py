@@ -8,13 +8,15 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from airflow.sdk import Connection
-from airflow.sdk.exceptions import AirflowNotFoundException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException, AirflowSkipException
 
+from avlake.errors import RequestError
 from avlake.lake import Lake
 from avlake.orchestration.client import Airflow
 from avlake.orchestration.context import task_settings
 from avlake.orchestration.server import CONNECTION
 from avlake.pipelines import get_pipeline
+from avlake.settings import Settings
 from avlake.tables import BRONZE_FILES
 
 # Every row of a file's delivery has its source_uri; the file's own path is a prefix of its members'.
@@ -45,11 +47,24 @@ def start_runs(pipeline: str) -> dict[str, int]:
         now = fingerprint((entry.path, entry.version) for entry in source.entries(drop))
         if drop in under_way or now == held.get(drop, fingerprint([])):
             continue
+        _check_models(pipeline, settings)
         run_id = f"discovered__{drop}__{lake.drop_version(BRONZE_FILES, dataset.name, drop)}-{now}"
         if airflow.trigger(pipeline, key=drop, conf={"source": settings.landing}, run_id=run_id):
             print(f"started {run_id}")
             started += 1
     return {"drops": len(drops), "started": started}
+
+
+def _check_models(pipeline: str, settings: Settings) -> None:
+    """No run without the model files: it would fail after its bytes are in bronze, and not be started once more.
+
+    Raises:
+        AirflowFailException: naming the file and the next step; the next look starts the runs.
+    """
+    try:
+        get_pipeline(pipeline).check_models(settings)
+    except RequestError as error:
+        raise AirflowFailException(f"{pipeline} has new drops, and no run is started: {error}") from None
 
 
 def bronze_fingerprints(lake: Lake, dataset: str) -> dict[str, str]:

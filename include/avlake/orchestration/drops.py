@@ -1,4 +1,4 @@
-"""What a local run works on: the user's drops, real VoxForge archives, or synthesised voices."""
+"""What a local run works on: the user's drops, else for VoxForge real archives, or synthesised voices."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 
 from avlake.datasets.base import Source
+from avlake.datasets.voxforge import VOXFORGE
 from avlake.errors import AvlakeError, RequestError
 from avlake.extractors import base
 from avlake.lake import Lake
@@ -44,11 +45,17 @@ def find_work(pipeline: Pipeline, settings: Settings, source: str | None, drop: 
     """The source's drops, or the one that is asked for.
 
     Raises:
+        RequestError: without a source, where there is none to fall back on.
         UnknownDrop: listing the dates that exist.
     """
     if named := source or settings.landing:
         where = named if "://" in named else str(Path(named).expanduser().resolve())
         return Work(where, tuple(choose_drops(pipeline, where, drop, settings)), {"source": where}, where)
+    if pipeline.dataset is not VOXFORGE:
+        raise RequestError(
+            f"{pipeline.name} has no recordings to begin with: make run PIPELINE={pipeline.name} SOURCE=FOLDER, with "
+            f"FOLDER/{pipeline.dataset.name}/YYYY-MM-DD/..., or set AVLAKE_LANDING"
+        )
     return _real(pipeline, settings, drop) or _synthetic(pipeline, settings, drop)
 
 

@@ -26,6 +26,7 @@ class Stage:
     label: str
     unit: str
     counts: tuple[str, ...] = ()
+    optional: bool = False  # not shown where no run had it to do
 
 
 STAGES = (
@@ -33,6 +34,7 @@ STAGES = (
     Stage("", "silver.plan", "plan", "drops", ("to_measure", "reused", "unchanged")),
     Stage("", "silver.measure", "extract", "shards"),
     Stage("", "silver.commit", "commit", "drops", ("files", "measured", "quarantined")),
+    Stage("_gold", "approve", "approve", "runs", optional=True),
     Stage("_gold", "curate", "curate", "runs"),
     Stage("_gold", "publish", "publish", "runs"),
     Stage("_train", "train", "train", "runs"),
@@ -99,6 +101,11 @@ class Follower:
                 return value
         return None
 
+    def rejected(self) -> bool:
+        """Did the newest gold run that asked a person end without approval?"""
+        answer = self.result("_gold", "approve")
+        return bool(answer) and "Approve" not in answer["chosen_options"]
+
     def counts(self, task_id: str) -> Counter[str]:
         """The numbers that a task returned, summed over all runs."""
         total: Counter[str] = Counter()
@@ -133,7 +140,8 @@ class Follower:
                 for task in self.airflow.task_instances(run["dag_id"], run["dag_run_id"]):
                     if stage := stages.get(task["task_id"]):
                         found[stage].append(task)
-        self.board.show({stage.label: self._line(stage, tasks) for stage, tasks in found.items() if _begun(tasks)})
+        shown = {stage: tasks for stage, tasks in found.items() if _begun(tasks, stage.optional)}
+        self.board.show({stage.label: self._line(stage, tasks) for stage, tasks in shown.items()})
 
     def _line(self, stage: Stage, tasks: list[dict[str, Any]]) -> str:
         states = Counter(task["state"] for task in tasks)
@@ -143,6 +151,10 @@ class Follower:
             parts.append(f"{states['skipped']} with nothing to do")
         if failed := states["failed"] + states["upstream_failed"]:
             parts.append(f"{failed} FAILED")
+        for task in tasks:
+            if task["state"] == "awaiting_input":
+                where = f"dags/{task['dag_id']}/runs/{task['dag_run_id']}/tasks/{task['task_id']}/required_actions"
+                parts.append(f"waiting for a person: {self.airflow.url}/{where}")
         if states["up_for_retry"]:
             parts.append(f"{states['up_for_retry']} to be tried again")
         if states["success"] and over == len(tasks) and stage.task_id != "silver.measure":
@@ -163,5 +175,6 @@ class Follower:
         return self.counts(stage.task_id)
 
 
-def _begun(tasks: list[dict[str, Any]]) -> bool:
-    return any(task["state"] not in (None, "scheduled", "queued") for task in tasks)
+def _begun(tasks: list[dict[str, Any]], optional: bool) -> bool:
+    not_yet = (None, "scheduled", "queued", *(("skipped",) if optional else ()))
+    return any(task["state"] not in not_yet for task in tasks)

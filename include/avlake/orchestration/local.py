@@ -44,11 +44,12 @@ def run(pipeline: str, source: str | None, drop: str | None, *, folder: Path | N
     """Take the drops through Airflow to a model and a report.
 
     Raises:
-        RequestError: for a source or a drop that does not exist.
+        RequestError: for a source or a drop that does not exist, or a model file that is missing.
         WorkError: when Airflow cannot be started or does not answer.
     """
     settings = load_settings()
     work = find_work(get_pipeline(pipeline), settings, source, drop)
+    get_pipeline(pipeline).check_models(settings)
     _say(f"source   {work.note}")
     _say(f"drops    {', '.join(work.drops)}")
     if remove_stand_in(get_pipeline(pipeline), settings, work):
@@ -75,6 +76,9 @@ def run(pipeline: str, source: str | None, drop: str | None, *, folder: Path | N
         if not follower.downstream(dag):
             airflow.trigger(f"{pipeline}{dag}", key=WHOLE)
             follower.downstream(dag)
+        if dag == "_gold" and follower.rejected():
+            _say("rejected: gold stays as it was, and nothing is trained")
+            return 0
     if _failed(follower, server):
         return 1
     results = {task_id: follower.result("_train", task_id) for task_id in ("train", "report")}

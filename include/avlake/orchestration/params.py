@@ -13,7 +13,7 @@ from airflow.sdk import Param
 from pydantic import BaseModel, ConfigDict, Field
 
 from avlake.extractors import base
-from avlake.pipelines import get_pipeline
+from avlake.pipelines import Sampling, Thresholds, get_pipeline
 
 
 class DropRun(BaseModel):
@@ -33,17 +33,39 @@ class DropRun(BaseModel):
     files_per_task: int = Field(64, ge=1, le=10_000, title="Files per task", description="1 makes a task of each file")
 
 
+class GoldRun(BaseModel):
+    """What a run that rebuilds gold may be told besides thresholds, each where the pipeline has it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    approval: bool = Field(
+        False,
+        title="Ask a person",
+        description="show what gold would hold, and wait for approval; always where AVLAKE_APPROVAL says so",
+    )
+    scores: str | None = Field(
+        None, title="Scores", description="a CSV of clips measured elsewhere, path or URI: gold decides over these, too"
+    )
+
+
 def drop_params(pipeline: str) -> dict[str, Param]:
-    """The form of a pipeline's drop Dag: `DropRun` and the options of its extractors."""
+    """The form of a pipeline's drop Dag: `DropRun`, which clips are sampled, and the options of its extractors."""
     made = params_of(DropRun)
+    for name, param in params_of(_sampling(pipeline), section="sampling").items():
+        # Recorded thresholds hold until others are named: a run that only names a drop leaves them as they are.
+        made[name] = Param(
+            None, f"{param.description or param.schema['title']}; empty: as before", schema=_nullable(param)
+        )
     for name in get_pipeline(pipeline).extractors:
         made |= params_of(base.load(name).Params, prefix=f"{name}.", section=name)
     return made
 
 
 def gold_params(pipeline: str) -> dict[str, Param]:
-    """The form of a pipeline's gold Dag: its thresholds."""
-    return params_of(get_pipeline(pipeline).thresholds)
+    """The form of a pipeline's gold Dag: its thresholds, and what of `GoldRun` it has."""
+    chosen, more = get_pipeline(pipeline), params_of(GoldRun)
+    has = {"approval": chosen.approvable, "scores": chosen.takes_scores}
+    return params_of(chosen.thresholds) | {name: param for name, param in more.items() if has[name]}
 
 
 def params_of(model: type[BaseModel], *, prefix: str = "", section: str | None = None) -> dict[str, Param]:
@@ -70,6 +92,20 @@ def extractor_params(pipeline: str, params: Mapping[str, Any]) -> dict[str, dict
     }
 
 
+def given_sampling(pipeline: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    """What a drop run says of the clips to sample."""
+    return {name: params[name] for name in _sampling(pipeline).model_fields if params[name] is not None}
+
+
+def _sampling(pipeline: str) -> type[BaseModel]:
+    return Sampling if issubclass(get_pipeline(pipeline).thresholds, Sampling) else Thresholds
+
+
+def _nullable(param: Param) -> dict[str, Any]:
+    made = {**param.schema, "type": [param.schema["type"], "null"]}
+    return made | ({"enum": [*made["enum"], None]} if "enum" in made else {})
+
+
 def _flat(field: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
     """A field's JSON schema as Airflow's form understands it: no references, `anyOf` with null as a list of types."""
     if "$ref" in field:
@@ -79,4 +115,6 @@ def _flat(field: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
         for kind in kinds:
             flat |= {k: v for k, v in kind.items() if k != "type"}
         flat["type"] = [kind["type"] for kind in kinds]
+        if "enum" in flat and "null" in flat["type"]:
+            flat["enum"] = [*flat["enum"], None]
     return flat

@@ -1,16 +1,19 @@
-"""What `make run` ends with: rows of gold, the model's figures, and where everything is."""
+"""What `make run` ends with: rows of gold, the models' figures or the verdict, and where everything is."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from avlake import warehouse
 from avlake.errors import AvlakeError
 from avlake.lake import Lake
+from avlake.learn import artifacts
+from avlake.learn.base import learner_of
 from avlake.orchestration.drops import Work
 from avlake.orchestration.server import USER, Server
 from avlake.pipelines import get_pipeline
@@ -18,9 +21,15 @@ from avlake.settings import Settings
 from avlake.stages import actual
 from avlake.stages.curate import GoldSql
 
+if TYPE_CHECKING:
+    import duckdb
+
 ROWS = """
 SELECT {facts}, split, count(*) AS rows, count(DISTINCT path) AS files
 FROM gold.{name} WHERE kept GROUP BY ALL ORDER BY ALL LIMIT 8
+"""
+DECISIONS = """
+SELECT kept, reject_reason, count(*) AS clips FROM {name} GROUP BY ALL ORDER BY kept DESC, clips DESC, ALL LIMIT 12
 """
 METRICS = """
 SELECT model, split, metric, format('{:.3f}', value) AS value,
@@ -60,19 +69,44 @@ def print_summary(
     pipeline: str, settings: Settings, server: Server, work: Work, results: Mapping[str, Any], watch: Watch
 ) -> None:
     """Print to stdout what was made and what to try next; `results`: what the tasks `train` and `report` returned."""
-    gold = GoldSql.load(get_pipeline(pipeline).gold[0])
-    facts = ", ".join(filter(None, (gold.group, gold.label)))
-    query = " ".join(ROWS.format(facts=facts, name=gold.name).split())
-    print(f"\n{query}\n")
-    with warehouse.connect(settings) as con:
-        con.sql(query).show(max_rows=60, max_width=160)
-        print("balanced accuracy of the models compared; split leaky_random has speakers on both sides: no result")
-        con.sql(METRICS, params=[pipeline, pipeline]).show(max_rows=60, max_width=160)
+    predicts = learner_of(get_pipeline(pipeline).learner).predicts
+    again = f"make run PIPELINE={pipeline} SOURCE={work.source}"
+    if predicts:
+        _models(pipeline, settings)
+        again = f"make run SOURCE=FOLDER DROP={work.drops[-1]}"
+        also = f"avlake predict {pipeline} FILE.wav"
+    else:
+        _decisions(pipeline, settings)
+        also = f"avlake run {pipeline} --source {work.source} --set THRESHOLD=VALUE  # decodes nothing again"
     print("\n".join(watch.compared()))
-    print(f"model    {results['train']['model']}, {results['train']['model_uri']}")
+    print(f"{'model' if predicts else 'verdict':8} {results['train']['model']}, {results['train']['model_uri']}")
     print(f"report   {results['report']}")
     print(f"Airflow  {server.client().url}  user {USER}, password in {server.password_file}")
     print("\ntry next")
     print('  .venv/bin/avlake sql "SELECT status, error_class, count(*) AS n FROM ops.extractions GROUP BY ALL"')
-    print(f"  .venv/bin/avlake predict {pipeline} FILE.wav")
-    print(f"  make run SOURCE=FOLDER DROP={work.drops[-1]}")
+    print(f"  .venv/bin/{also}")
+    print(f"  {again}")
+
+
+def _models(pipeline: str, settings: Settings) -> None:
+    gold = GoldSql.load(get_pipeline(pipeline).gold[0])
+    facts = ", ".join(filter(None, (*gold.groups, gold.label)))
+    with warehouse.connect(settings) as con:
+        _query(con, ROWS.format(facts=facts, name=gold.name))
+        print("balanced accuracy of the models compared; split leaky_random has speakers on both sides: no result")
+        con.sql(METRICS, params=[pipeline, pipeline]).show(max_rows=60, max_width=160)
+
+
+def _decisions(pipeline: str, settings: Settings) -> None:
+    """What was decided over the clips, and what the comparison of kept with all came to, in words."""
+    with warehouse.connect(settings) as con:
+        _query(con, DECISIONS.format(name=learner_of(get_pipeline(pipeline).learner).table))
+    store = Lake.open(settings).store
+    verdict = json.loads(store.read(f"{artifacts.get_chosen(store, pipeline).folder}/verdict.json"))
+    print("\n".join([*verdict["words"], ""]))
+
+
+def _query(con: duckdb.DuckDBPyConnection, query: str) -> None:
+    query = " ".join(query.split())
+    print(f"\n{query}\n")
+    con.sql(query).show(max_rows=60, max_width=160)

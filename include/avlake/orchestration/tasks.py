@@ -1,28 +1,34 @@
 """The tasks of every pipeline's Dags: thin calls of `avlake.stages`, which the command line calls too.
 
-What is decided here, and nowhere else: which drop a run is about, which errors are worth a retry, and when an asset
-event is emitted. Stages are imported inside the tasks, so that a Dag file stays cheap to parse.
+Stages are imported inside the tasks, so that a Dag file stays cheap to parse.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from dataclasses import asdict
 from datetime import timedelta
-from importlib import import_module
 from typing import Any
 
 from airflow.sdk import TaskGroup, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from avlake.errors import FailureBudgetExceeded, RequestError, StaleRun, UnknownDrop
+from avlake.errors import FailureBudgetExceeded, UnknownDrop
 from avlake.orchestration import assets
+from avlake.orchestration.approval import approved
 from avlake.orchestration.context import task_settings
-from avlake.orchestration.params import DropRun, extractor_params
+from avlake.orchestration.params import DropRun, extractor_params, given_sampling
+from avlake.orchestration.runs import (
+    RETRIES,
+    adopt,
+    asks,
+    call,
+    current_drop,
+    given_thresholds,
+    leave_to_later_run,
+    no_work,
+    wake_downstream,
+)
 from avlake.pipelines import get_pipeline
 
-RETRIES = 3
 BRIEF = timedelta(minutes=10)  # for tasks that ask something and do no work
 DAG: dict[str, Any] = {  # what all Dags have in common
     "catchup": False,
@@ -37,7 +43,6 @@ DAG: dict[str, Any] = {  # what all Dags have in common
 }
 PIPELINE_DAG = DAG | {"is_paused_upon_creation": False}  # a paused consumer loses its asset events
 GATE_H = 24
-PLANNED = ("extract.measure_shard", "commit.commit")  # bound to a plan, which only a new run makes
 
 
 def bronze(pipeline: str) -> TaskGroup:
@@ -48,7 +53,7 @@ def bronze(pipeline: str) -> TaskGroup:
         told = DropRun(**{name: get_current_context()["params"][name] for name in DropRun.model_fields})
         source = told.source or task_settings().landing
         if not source:
-            raise _no_work("no source: set AVLAKE_LANDING, or name one in the Param `source`")
+            raise no_work("no source: set AVLAKE_LANDING, or name one in the Param `source`")
         try:
             return call(
                 "ingest.ingest",
@@ -58,7 +63,7 @@ def bronze(pipeline: str) -> TaskGroup:
                 max_archives=told.max_archives,
             )
         except UnknownDrop as unknown:
-            raise _no_work(str(unknown)) from None
+            raise no_work(str(unknown)) from None
 
     with TaskGroup("bronze") as group:
         ingest()
@@ -72,6 +77,7 @@ def silver(pipeline: str) -> TaskGroup:
     @task
     def plan() -> dict[str, Any]:
         params = get_current_context()["params"]
+        adopt(pipeline, given_sampling(pipeline, params))
         return call(
             "extract.plan",
             pipeline=pipeline,
@@ -117,15 +123,30 @@ def silver(pipeline: str) -> TaskGroup:
     return group
 
 
-def curate(pipeline: str) -> Any:
-    """Rebuild the pipeline's gold tables."""
+def scores(pipeline: str) -> Any:
+    """Take in measurements of clips that others made, where the run names a file of them."""
 
-    @task(pool=assets.POOL)
+    @task
+    def scores() -> dict[str, Any]:
+        file = get_current_context()["params"]["scores"]
+        if not file:
+            raise AirflowSkipException("this run names no file of scores")
+        return call("scores.read", file=file)
+
+    return scores()
+
+
+def curate(pipeline: str) -> Any:
+    """Rebuild the pipeline's gold tables; where a person has to approve, only what that person saw."""
+
+    @task(pool=assets.POOL, trigger_rule="none_failed")
     def curate() -> dict[str, Any]:
-        leave_to_later_run()
-        # Only what this run was asked to change: else every run that an asset starts would restore the defaults.
-        asked = get_current_context()["dag_run"].conf or None
-        report = call("curate.curate", pipeline=pipeline, thresholds=asked)
+        if asks(pipeline):
+            thresholds, who = approved(pipeline)
+            report = call("curate.curate", pipeline=pipeline, thresholds=thresholds, who=who)
+        else:
+            leave_to_later_run()
+            report = call("curate.curate", pipeline=pipeline, thresholds=given_thresholds(pipeline))
         return {"changed": report["changed"], **report["rows"]}
 
     return curate()
@@ -153,8 +174,11 @@ def quiet(pipeline: str) -> Any:
     def quiet() -> bool:
         leave_to_later_run()
         ti = get_current_context()["ti"]
-        upstream = (pipeline, f"{pipeline}_gold")
-        return not any(ti.get_dr_count(dag_id=dag_id, states=["queued", "running"]) for dag_id in upstream)
+        gold, active = f"{pipeline}_gold", ["queued", "running"]
+        # A gold run that waits for a person changes nothing, and neither do those that are queued behind it.
+        waits = ti.get_ti_count(dag_id=gold, task_ids=["approve"], states=["awaiting_input"])
+        upstream = (pipeline,) if waits else (pipeline, gold)
+        return not any(ti.get_dr_count(dag_id=dag_id, states=active) for dag_id in upstream)
 
     return quiet()
 
@@ -202,65 +226,3 @@ def maintain() -> Any:
         return {done.what: done.bytes_freed for done in tidy(task_settings())}
 
     return maintain()
-
-
-def call(stage: str, /, **arguments: Any) -> dict[str, Any]:
-    """Call `avlake.stages.<module>.<function>` for this run; its report as a dict.
-
-    Raises:
-        AirflowFailException: for errors that a retry cannot mend.
-    """
-    module, _, function = stage.partition(".")
-    settings = task_settings()
-    try:
-        made = getattr(import_module(f"avlake.stages.{module}"), function)(settings, **arguments, run_id=run_id())
-    except UnknownDrop:
-        raise
-    except StaleRun as error:
-        if stage in PLANNED:
-            raise AirflowFailException(str(error)) from error
-        raise  # a retry reads the lake anew
-    except RequestError as error:
-        raise AirflowFailException(str(error)) from error
-    return asdict(made) if hasattr(made, "__dataclass_fields__") else {"value": made}
-
-
-def run_id() -> str:
-    """The Dag run's id, fit for names of files and objects."""
-    return re.sub(r"[^A-Za-z0-9_.-]", "-", get_current_context()["dag_run"].run_id)
-
-
-def current_drop() -> str:
-    """The run's partition key, else its Param `drop`."""
-    context = get_current_context()
-    key, named = context["dag_run"].partition_key, context["params"]["drop"]
-    if key and named and key != named:
-        raise AirflowFailException(f"the run's partition key is {key}, but its Param `drop` says {named}: name one")
-    if not (drop := key or named):
-        raise AirflowFailException("which drop? Give the run a partition key or the Param `drop`, both YYYY-MM-DD")
-    return str(drop)
-
-
-def leave_to_later_run() -> None:
-    """Skip this rebuild of whole tables when the next is queued already: that one sees all that this one does."""
-    context = get_current_context()
-    if context["ti"].get_dr_count(dag_id=context["dag"].dag_id, states=["queued"]) and not context["dag_run"].conf:
-        raise AirflowSkipException("the run that is queued behind this one does its work too")
-
-
-def wake_downstream(changed: bool, why_not: str) -> None:
-    """Skip, and so emit no event, when nothing changed.
-
-    An earlier attempt at this task may have been killed between its commit and its event; then it is this attempt that
-    finds nothing changed, and still it must wake the next Dag. A wake-up for nothing does nothing.
-    """
-    ti = get_current_context()["ti"]
-    first_attempt = ti.max_tries - ti.try_number + 1 >= RETRIES  # max_tries grows when a run is cleared
-    if not changed and first_attempt:
-        raise AirflowSkipException(f"nothing changed: {why_not}")
-
-
-def _no_work(reason: str) -> Exception:
-    """A run that the schedule or a backfill made for a day without a drop is skipped; one that a person made fails."""
-    asked: Mapping[str, Any] = get_current_context()["dag_run"].conf or {}
-    return AirflowFailException(reason) if asked.get("drop") else AirflowSkipException(reason)
