@@ -82,7 +82,7 @@ def data_card(facts: Mapping[str, Any]) -> str:
     )
 
 
-def records(con: duckdb.DuckDBPyConnection, query: str, values: Sequence[str] = ()) -> list[dict[str, Any]]:
+def records(con: duckdb.DuckDBPyConnection, query: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
     """The rows of a query by column name."""
     cursor = con.execute(query, list(values))
     names = [column[0] for column in cursor.description or []]

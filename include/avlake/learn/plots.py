@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -172,3 +173,112 @@ def _reliability(ax: Axes, files: Scored) -> None:
         inside = place == b
         ax.scatter(files.p[inside].mean(), files.y[inside].mean(), s=20 + 2 * inside.sum(), color=COLOURS[1])
     ax.set(xlabel="probability said", ylabel="share that is", xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
+
+
+@dataclass(frozen=True)
+class Thresholded:
+    """A metric that decides: (n,) values with NaN where not measured, (n,) whether kept, and what is asked for."""
+
+    title: str
+    values: Array
+    kept: Array
+    threshold: float
+    is_share: bool  # between 0 and 1
+
+
+def thresholded(metrics: Sequence[Thresholded]) -> bytes:
+    """Histograms of up to three metrics, kept clips on top of rejected ones, the threshold drawn; NaN is left out."""
+    figure, axes = _figure(2.8, columns=3)
+    for ax, metric in zip(axes, metrics, strict=False):
+        measured = np.isfinite(metric.values)
+        low, high = _span(metric)
+        bins = np.linspace(low, high, 41)
+        parts = [np.clip(metric.values[measured & rows], low, high) for rows in (~metric.kept, metric.kept)]
+        ax.hist(parts, bins=bins, stacked=True, color=[FAINT, COLOURS[1]], label=["rejected", "kept"])
+        _draw_threshold(ax, metric.threshold, metric.is_share)
+        ax.set_title(metric.title, fontsize=9)
+        ax.yaxis.get_major_locator().set_params(integer=True)
+    axes[0].set_ylabel("clips", fontsize=8)
+    axes[0].legend(frameon=False, fontsize=8, loc="upper left")
+    for ax in axes[len(metrics) :]:
+        ax.set_visible(False)
+    return _png(figure)
+
+
+def keep_curves(metrics: Sequence[Thresholded], counts: Sequence[Callable[[Array], Array]]) -> bytes:
+    """How many clips are kept as each threshold moves while the others stay: a curve per metric, today's value drawn.
+
+    Args:
+        counts: for each metric, the number kept at each of some thresholds.
+    """
+    figure, axes = _figure(2.6, columns=3, sharey=True)
+    for ax, metric, count in zip(axes, metrics, counts, strict=False):
+        asked = np.linspace(*_span(metric), 401)
+        ax.plot(asked, count(asked), color=COLOURS[1], lw=1.8, drawstyle="steps-post")
+        _draw_threshold(ax, metric.threshold, metric.is_share)
+        ax.plot(metric.threshold, count(np.array([metric.threshold]))[0], "o", color=COLOURS[0], ms=5)
+        ax.set_xlabel(f"least {metric.title}", fontsize=8)
+        ax.set_ylim(bottom=0)
+        ax.yaxis.get_major_locator().set_params(integer=True)
+        ax.grid(axis="y", color="#eaeef2")
+    axes[0].set_ylabel("clips kept", fontsize=8)
+    for ax in axes[len(metrics) :]:
+        ax.set_visible(False)
+    return _png(figure)
+
+
+def _span(metric: Thresholded) -> tuple[float, float]:
+    """What to show of a metric: all of a share; else up to where 1 % of the values lie beyond, threshold included."""
+    if metric.is_share:
+        return 0.0, 1.0
+    measured = metric.values[np.isfinite(metric.values)]
+    return 0.0, max(float(np.quantile(measured, 0.99)) if measured.size else 0.0, 1.5 * metric.threshold, 1.0)
+
+
+def _draw_threshold(ax: Axes, threshold: float, is_share: bool) -> None:
+    ax.axvline(threshold, color=COLOURS[0], lw=1.4, ls="--")
+    left = is_share and threshold > 0.5
+    ax.annotate(
+        f"{threshold:g}",
+        (threshold, 1),
+        xycoords=("data", "axes fraction"),
+        xytext=(-3 if left else 3, -2),
+        textcoords="offset points",
+        ha="right" if left else "left",
+        va="top",
+        fontsize=8,
+        color=COLOURS[0],
+    )
+
+
+def spreads(values: Mapping[str, Array]) -> bytes:
+    """A small histogram of each metric, (n,) finite values each, of kept and rejected clips alike."""
+    columns = 4
+    rows = -(-len(values) // columns)
+    figure, axes = _figure(1.5 * rows, columns=columns, rows=rows)
+    for ax, (name, found) in zip(axes, values.items(), strict=False):
+        ax.hist(found, bins=30, color=COLOURS[1])
+        ax.set_title(f"{name.replace('_', ' ')} ({len(found)})", fontsize=8)
+        ax.set_yticks([])
+        ax.tick_params(labelsize=7)
+    for ax in axes[len(values) :]:
+        ax.set_visible(False)
+    return _png(figure)
+
+
+def differences(rows: Sequence[tuple[str, float, float | None, float | None, bool]]) -> bytes:
+    """What curation changed, with intervals; a row is (what, difference, low, high, is the comparison fair?)."""
+    figure, axes = _figure(0.9 + 0.32 * len(rows))
+    ax = axes[0]
+    for i, (_, value, low, high, fair) in enumerate(rows):
+        colour = COLOURS[1] if fair else FAINT
+        if low is not None and high is not None:
+            ax.plot([low, high], [i, i], color=colour, lw=2, ls="-" if fair else ":")
+        ax.plot(value, i, "o" if fair else "x", color=colour)
+    ax.axvline(0, color=INK, lw=0.8)
+    ax.set_yticks(range(len(rows)), [what for what, *_ in rows])
+    ax.set_ylim(len(rows) - 0.4, -0.6)
+    ax.grid(axis="x", color="#eaeef2")
+    ax.set_axisbelow(True)
+    ax.set_xlabel("kept clips minus all clips (right of 0: curation helps)", fontsize=8)
+    return _png(figure)

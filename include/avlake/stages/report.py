@@ -7,6 +7,7 @@ from importlib import import_module
 from avlake import warehouse
 from avlake.lake import Lake
 from avlake.learn import artifacts
+from avlake.learn.base import learner_of
 from avlake.pipelines import get_pipeline
 from avlake.settings import Settings
 from avlake.stages.pages.base import Page
@@ -17,10 +18,11 @@ def report(settings: Settings, *, pipeline: str, run_id: str) -> str:
     """Write `reports/<pipeline>/<run_id>/index.html` and the same as `reports/<pipeline>/index.html`; the former's URI.
 
     Raises:
-        RequestError: if nothing has been trained.
+        RequestError: if nothing was published, or nothing trained where the page is about what was.
     """
     lake = Lake.open(settings)
-    artifacts.get_chosen(lake.store, pipeline)
+    if learner_of(get_pipeline(pipeline).learner).predicts:
+        artifacts.get_chosen(lake.store, pipeline)
     con = warehouse.connect(settings)
     try:
         page = import_module(get_pipeline(pipeline).page).render(Page(settings, pipeline, lake, con, excluded(lake)))
