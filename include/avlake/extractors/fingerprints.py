@@ -35,6 +35,7 @@ LONGEST_S = 12 * 3600  # what is shown or heard after that is left out: a broken
 SHAPE_PX = 32
 FLAT = 4.0  # standard deviation of luma below which a picture has no shape
 DARK = 24  # luma below which a border is a bar of a letterbox
+EDGE = 0.25  # share of a line beside a bar that is lighter
 BAR = 0.3  # the most of a side that can be a bar
 
 Floats = np.ndarray[Any, np.dtype[np.float32]]
@@ -141,13 +142,14 @@ def _window() -> tuple[Floats, np.ndarray[Any, Any]]:
 
 
 def _without_bars(gray: Pixels) -> Pixels:
-    """The picture without black bars on opposite sides."""
+    """The picture without black bars on opposite sides; a dark scene fades into black, where a bar has an edge."""
     for axis in (0, 1):
-        lit = np.flatnonzero(gray.max(axis=1 - axis) > DARK)
-        if not len(lit):
+        lit = (gray > DARK).mean(axis=1 - axis)
+        inside, size = np.flatnonzero(lit), gray.shape[axis]
+        if len(inside) < SHAPE_PX:
             return gray
-        size = gray.shape[axis]
-        before, after = int(lit[0]), size - 1 - int(lit[-1])
-        if min(before, after) > 0 and max(before, after) <= BAR * size:
+        before, after = int(inside[0]), size - 1 - int(inside[-1])
+        has_edges = min(lit[inside[1]], lit[inside[-2]]) >= EDGE
+        if has_edges and min(before, after) > 0 and max(before, after) <= BAR * size:
             gray = np.take(gray, range(before, size - after), axis=axis)
     return gray
