@@ -6,12 +6,12 @@ face may pass for a human one.
 
 from __future__ import annotations
 
-import atexit
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from avlake.errors import WorkError
 from avlake.models import model_path
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 MODEL = "blaze_face_short_range.tflite"
 MIN_CONFIDENCE = 0.5
+LIBRARIES = "install the system's libgl1, libegl1, libgles2 and libglib2.0-0, then `pip install -r requirements.txt`"
 
 
 class Face(NamedTuple):
@@ -33,15 +34,21 @@ class Face(NamedTuple):
 
 
 def faces(frame: Frame) -> list[Face]:
-    """The faces of a frame with a confidence of at least 0.5, the largest first; found once, whoever asks."""
+    """The faces of a frame with a confidence of at least 0.5, the largest first; found once, whoever asks.
+
+    Raises:
+        RequestError: if the model file is missing, with the next step.
+        WorkError: if mediapipe does not load, with the next step.
+    """
     return frame.once("faces", lambda: _detect(frame.letterboxed))
 
 
 def _detect(image: np.ndarray[Any, Any]) -> list[Face]:
+    detector = _detector()  # imported here first: a failure is explained
     import mediapipe
 
     side = image.shape[0]
-    found = _detector().detect(mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=image))
+    found = detector.detect(mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=image))
     made = []
     for detection in found.detections:
         box = detection.bounding_box
@@ -56,11 +63,11 @@ def _detect(image: np.ndarray[Any, Any]) -> list[Face]:
 @cache
 def _detector() -> Any:
     """One per process: making it takes longer than a clip's worth of frames."""
-    from mediapipe.tasks.python import BaseOptions, vision
-
+    try:
+        from mediapipe.tasks.python import BaseOptions, vision
+    except (ImportError, OSError) as error:
+        raise WorkError(f"mediapipe does not load ({error}): {LIBRARIES}") from None
     options = vision.FaceDetectorOptions(
         base_options=BaseOptions(model_asset_path=str(model_path(MODEL))), min_detection_confidence=MIN_CONFIDENCE
     )
-    detector = vision.FaceDetector.create_from_options(options)
-    atexit.register(detector.close)  # an open one prints a TypeError when the interpreter ends
-    return detector
+    return vision.FaceDetector.create_from_options(options)
