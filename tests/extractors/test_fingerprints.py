@@ -37,7 +37,11 @@ def measured(data: bytes) -> tuple[np.ndarray | None, np.ndarray | None]:
     columns = extractor.measure(clip)
     for name, values in columns.items():
         assert len(pa.array(values, EXTRACTOR.table.schema.field(name).type)) == 1
-    return columns["audio_hashes"][0], columns["frame_hashes"][0]
+    words, pictures = columns["audio_hashes"][0], columns["frame_hashes"][0]
+    return (
+        None if words is None else words.view(np.uint32),
+        None if pictures is None else pictures.view(np.uint64),
+    )
 
 
 def picture(seed: int, width: int = 160, height: int = 120) -> np.ndarray:

@@ -73,7 +73,10 @@ def prints(data: bytes | Path) -> Prints:
     clip, extractor = Clip(data), EXTRACTOR()
     base.register(clip, [extractor], streams=())
     columns = extractor.measure(clip)
-    return Prints(columns["audio_hashes"][0], columns["frame_hashes"][0])
+    words, pictures = columns["audio_hashes"][0], columns["frame_hashes"][0]
+    return Prints(
+        None if words is None else words.view(np.uint32), None if pictures is None else pictures.view(np.uint64)
+    )
 
 
 class World:
@@ -91,7 +94,12 @@ class World:
         self.files.append({**key, "path": path[11:], "sha256": sha256 or path, "size_bytes": size_bytes})
         self.labels.append({**key, "subject_id": subject, "name": "video", "value": video})
         if found:
-            self.rows.append({**key, "audio_hashes": found.words, "frame_hashes": found.pictures})
+            words, pictures = found.words, found.pictures
+            hashes = {
+                "audio_hashes": None if words is None else words.view(np.int32),
+                "frame_hashes": None if pictures is None else pictures.view(np.int64),
+            }
+            self.rows.append(key | hashes)
 
     def clusters(self) -> dict[str, str]:
         """Path → path of the clip that its cluster is named for."""

@@ -49,8 +49,9 @@ class Fingerprints(base.Extractor):
         "fingerprints",
         "perceptual hashes of sound and picture, for finding near duplicates",
         columns={
-            "audio_hashes": pa.list_(pa.uint32()),  # 25 a second from the recording's start; 0 where it is silent
-            "frame_hashes": pa.list_(pa.uint64()),  # 5 a second; 0 for a picture of one colour
+            # The bits of unsigned words, as signed ones: Delta has no others.
+            "audio_hashes": pa.list_(pa.int32()),  # 25 a second from the recording's start; 0 where it is silent
+            "frame_hashes": pa.list_(pa.int64()),  # 5 a second; 0 for a picture of one colour
         },
         in_warehouse=False,
     )
@@ -63,10 +64,11 @@ class Fingerprints(base.Extractor):
     def measure(self, clip: Clip) -> dict[str, np.ndarray[Any, Any]]:
         row = {"audio_hashes": np.empty(1, object), "frame_hashes": np.empty(1, object)}
         if "video" in clip.streams:
-            row["frame_hashes"][0] = np.array(clip.seen(self.name).hashes, np.uint64)
+            row["frame_hashes"][0] = np.array(clip.seen(self.name).hashes, np.uint64).view(np.int64)
         if "audio" in clip.streams:
             late = min(round(clip.audio.start_s * WORDS_PER_S), LONGEST_S * WORDS_PER_S)
-            row["audio_hashes"][0] = np.concatenate([np.zeros(late, np.uint32), audio_hashes(clip.audio.samples)])
+            words = np.concatenate([np.zeros(late, np.uint32), audio_hashes(clip.audio.samples)])
+            row["audio_hashes"][0] = words.view(np.int32)
         return row
 
 

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from avlake.datasets.base import Entry
+from avlake.extractors import base
 from avlake.lake import Lake, live_files
 from avlake.stages import bounded
 from avlake.tables import BRONZE_FILES
 
 OBJECTS = "SELECT coalesce(sum(size_bytes), 0) FROM (SELECT DISTINCT uri, size_bytes FROM files WHERE uri IS NOT NULL)"
+MADE = "SELECT coalesce(sum({0}_bytes), 0) FROM (SELECT DISTINCT {0}, {0}_bytes FROM made WHERE {0} IS NOT NULL)"
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,10 @@ class Pilot:
 
 
 def live_bytes(lake: Lake, dataset: str, drops: Sequence[str], gold: Sequence[str]) -> dict[str, int]:
-    """Bytes of the files that are live: of some drops in bronze and silver (with ops), of whole gold tables."""
+    """Bytes of the files that are live: of some drops in bronze and silver (with ops), of whole gold tables.
+
+    Objects count, in bronze as in silver, where a column `NAME_bytes` says how large those of a column `NAME` are.
+    """
     found = {"bronze": 0, "silver": 0, "gold": 0}
     places = {(dataset, drop) for drop in drops}
     for name in lake.tables():
@@ -75,4 +80,8 @@ def live_bytes(lake: Lake, dataset: str, drops: Sequence[str], gold: Sequence[st
     with bounded.connect() as con:
         bounded.show(con, "files", lake, BRONZE_FILES, places)
         found["bronze"] += bounded.value(con, OBJECTS)
+        for extractor in base.all_extractors().values():
+            for column in extractor.objects:
+                bounded.show(con, "made", lake, extractor.table, places)
+                found["silver"] += bounded.value(con, MADE.format(column))
     return found

@@ -65,8 +65,10 @@ class Library:
                     ends[name] = int(stops[-1])
                 keys = _keys(batch)
                 belongs = (keys["key"] * MIX) >> np.uint32(32 - PARTS_LOG2)
-                for part, file in enumerate(parts):
-                    file.write(keys[belongs == part].tobytes())
+                order = np.argsort(belongs, kind="stable")
+                ordered = np.split(keys[order], np.searchsorted(belongs[order], np.arange(1, len(parts))))
+                for part, rows in zip(parts, ordered, strict=True):
+                    part.write(rows.tobytes())
         for name, dtype in TYPES.items():
             self._files[name] = np.memmap(self._folder / name, dtype, "r") if ends[name] else np.zeros(0, dtype)
 
@@ -103,7 +105,8 @@ def _keys(batch: pa.RecordBatch) -> np.ndarray[Any, Any]:
     """The keys of a batch of fingerprints, as rows of KEY."""
     found = []
     for i, *hashes in zip(batch["i"].to_pylist(), *(batch[name] for name in TYPES), strict=True):
-        keys, places = Prints(*(np.asarray(h.values) if h.is_valid else None for h in hashes)).keys()
+        typed = zip(hashes, TYPES.values(), strict=True)
+        keys, places = Prints(*(np.asarray(h.values).view(t) if h.is_valid else None for h, t in typed)).keys()
         rows = np.empty(len(keys), KEY)
         rows["key"], rows["clip"], rows["place"] = keys, i, places
         found.append(rows)

@@ -12,6 +12,8 @@ from avlake.lake import Lake
 from avlake.pipelines import Pipeline, Thresholds
 from avlake.tables import THRESHOLDS
 
+UNSIGNED = "avlake"  # nobody in particular
+
 
 def current(lake: Lake, pipeline: Pipeline, given: dict[str, Any] | None = None) -> Thresholds:
     """The recorded ones with those given instead; the defaults for the rest.
@@ -23,9 +25,10 @@ def current(lake: Lake, pipeline: Pipeline, given: dict[str, Any] | None = None)
 
 
 def adopt(lake: Lake, pipeline: Pipeline, given: dict[str, Any] | None, *, who: str, run_id: str) -> Thresholds:
-    """The same; those given are recorded, if they change anything, and hold until others are."""
+    """The same; those given are recorded, and hold until others are: if they change anything, or if a person signs."""
     chosen = current(lake, pipeline, given)
-    if given is not None and (values := chosen.model_dump(mode="json")) != _recorded(lake, pipeline.name):
+    values = chosen.model_dump(mode="json")
+    if given is not None and (who != UNSIGNED or values != _recorded(lake, pipeline.name)):
         now = datetime.now(UTC)
         row = {"pipeline": pipeline.name, "values": json.dumps(values, sort_keys=True), "who": who, "when": now}
         lake.append(THRESHOLDS, pa.Table.from_pylist([row], schema=THRESHOLDS.schema), once=f"{run_id}/{pipeline.name}")
