@@ -19,6 +19,7 @@ from avlake.runner import new_run_id
 from avlake.settings import Settings
 from avlake.stages.commit import CommitReport, commit
 from avlake.stages.contents import FOLDER, object_name
+from avlake.stages.curate import curate
 from avlake.stages.extract import PlanReport, measure_shard, plan
 from avlake.stages.ingest import ingest
 from avlake.stages.maintain import maintain
@@ -27,6 +28,7 @@ from clips import make_clip, moving_bar, noise_pictures
 
 PIPELINE, DATASET, DROP, LATER = "talking_heads", "voxceleb", "2026-09-01", "2026-09-02"
 TABLE = base.load("standardised").table
+WHOLE = PIPELINES[PIPELINE]
 SOUND = 0.2 * np.sin(np.arange(16_000) / 7)
 TALKER = make_clip(moving_bar(), SOUND, seconds=1)
 SILENT = make_clip(noise_pictures(1), seconds=1)
@@ -35,7 +37,7 @@ VOICE = make_clip(None, SOUND / 2)
 
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    only = replace(PIPELINES[PIPELINE], extractors=("media", "standardised"))
+    only = replace(WHOLE, extractors=("media", "standardised"))
     monkeypatch.setitem(PIPELINES, PIPELINE, only)
     return Settings(uri=str(tmp_path / "lake"), warehouse=str(tmp_path / "warehouse.duckdb"))
 
@@ -166,3 +168,24 @@ def test_a_shard_that_is_measured_again_makes_the_same_objects(settings: Setting
     lake.store.fs.rm_file(lake.store.path(note))
     finish(settings, made)
     assert objects(settings) == before == named(*rows(settings).values())
+
+
+def decided(settings: Settings, run_id: str) -> bool:
+    """Is gold another now? Its SQL looks at all that the pipeline measures."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PIPELINES, PIPELINE, WHOLE)
+        return curate(settings, pipeline=PIPELINE, run_id=run_id).changed
+
+
+def test_gold_names_the_objects_and_stays_when_they_are_made_again(settings: Settings, landing: Path) -> None:
+    finish(settings, planned(settings, landing))
+    assert decided(settings, "first")
+    gold = Lake.open(settings).scan("gold.talking_heads")
+    assert gold is not None
+    found, columns = rows(settings), ["path", "standard_video", "standard_audio"]
+    expected = {(f"dev/mp4/{path}", row["video"], row["audio"]) for path, row in found.items()}
+    assert {tuple(row.values()) for row in gold.to_table(columns=columns).to_pylist()} == expected
+    for params in ({"standardised": {"crf": 40}}, None):  # away and back
+        assert finish(settings, planned(settings, landing, params=params)).measured == 3
+    assert named(*rows(settings).values()) == named(*found.values())
+    assert not decided(settings, "second")
