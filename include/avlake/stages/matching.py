@@ -138,4 +138,6 @@ def _a_second(values: Hashes) -> Hashes:
 
 def _changes(hashes: Hashes) -> Hashes:
     """Places where a hash that says something is unlike the one before."""
-    return np.flatnonzero((hashes != 0) & (np.diff(hashes, prepend=hashes.dtype.type(0)) != 0))
+    new = hashes != 0
+    new[1:] &= hashes[1:] != hashes[:-1]
+    return np.flatnonzero(new)
