@@ -218,10 +218,10 @@ def keep_curves(metrics: Sequence[Thresholded], counts: Sequence[Callable[[Array
         _draw_threshold(ax, metric.threshold, metric.is_share)
         ax.plot(metric.threshold, count(np.array([metric.threshold]))[0], "o", color=COLOURS[0], ms=5)
         ax.set_xlabel(f"least {metric.title}", fontsize=8)
-        ax.set_ylim(bottom=0)
         ax.yaxis.get_major_locator().set_params(integer=True)
         ax.grid(axis="y", color="#eaeef2")
     axes[0].set_ylabel("clips kept", fontsize=8)
+    axes[0].set_ylim(0, 1.08 * max(int(count(np.zeros(1))[0]) for count in counts) + 0.5)  # most are kept at 0
     for ax in axes[len(metrics) :]:
         ax.set_visible(False)
     return _png(figure)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -80,17 +80,13 @@ def curate(
     changed, rows, kept, measured = False, {}, {}, (0, 0.0)
     with bounded.connect(MEMORY) as con:
         _prepare(con, lake, chosen, values, drops, out)
-        for name, create in RELATIONS.items():
-            if any(name in gold.relations for gold in tables):
-                create(con, chosen.dataset.name)
+        with _understood(settings, pipeline):
+            for name, create in RELATIONS.items():
+                if any(name in gold.relations for gold in tables):
+                    create(con, chosen.dataset.name)
         for gold in tables:
-            try:
+            with _understood(settings, pipeline):
                 con.execute(f"CREATE OR REPLACE TABLE built AS {gold.query}")
-            except duckdb.CatalogException as error:
-                reason = str(error).splitlines()[0]
-                raise RequestError(
-                    f"{settings.uri} has nothing to build gold.{gold.name} from: {reason}; run a drop"
-                ) from None
             table = gold.table(con.sql("FROM built LIMIT 0").to_arrow_table().schema)
             rows[table.name], kept[table.name] = gold.check(con, chosen.dataset.name)
             rows_in_order = bounded.batches(con, f"FROM built ORDER BY {', '.join(gold.key)}")
@@ -102,6 +98,33 @@ def curate(
         facts = {"files": files, "media_s": media_s, "seconds": time.perf_counter() - began}
         record(lake, run_id=run_id, stage="curate", pipeline=pipeline, **facts)
     return CurateReport(changed, rows, kept, str(out))
+
+
+@contextlib.contextmanager
+def _understood(settings: Settings, pipeline: str) -> Iterator[None]:
+    """Say of a table that SQL misses what it means: the lake has no drop."""
+    try:
+        yield
+    except duckdb.CatalogException as error:
+        reason = str(error).splitlines()[0]
+        raise RequestError(f"{settings.uri} has nothing to build {pipeline} from: {reason}; run a drop") from None
+
+
+@contextlib.contextmanager
+def proposed(
+    settings: Settings, *, pipeline: str, name: str, thresholds: Thresholds
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A gold table as these thresholds would make it, as `built` beside the silver it comes from; nothing is kept.
+
+    Raises:
+        RequestError: for a lake without the pipeline's silver tables.
+        WorkError: when the table breaks its own checks.
+    """
+    lake, chosen, gold = Lake.open(settings), get_pipeline(pipeline), GoldSql.load(name)
+    drops = lake.drops()
+    with _opened(lake, chosen, thresholds, drops, excluded(lake, drops), [gold]) as con:
+        gold.build(con, chosen.dataset.name, settings.uri)
+        yield con
 
 
 @dataclass(frozen=True)
@@ -132,6 +155,19 @@ class GoldSql:
 
     def table(self, schema: pa.Schema) -> Table:
         return Table(f"gold.{self.name}", self.doc, self.key, schema, per_drop=False)
+
+    def build(self, con: duckdb.DuckDBPyConnection, dataset: str, uri: str) -> tuple[int, int]:
+        """Make the table `built`; returns its rows and how many are kept.
+
+        Raises:
+            RequestError: for a lake, at `uri`, without what it reads.
+            WorkError: as `check` does.
+        """
+        try:
+            con.execute(f"CREATE OR REPLACE TABLE built AS {self.query}")
+        except duckdb.CatalogException as error:
+            raise _nothing_in(uri, f"gold.{self.name}", error) from None
+        return self.check(con, dataset)
 
     def check(self, con: duckdb.DuckDBPyConnection, dataset: str) -> tuple[int, int]:
         """Hold the built table to its promises; returns its rows and how many are kept.
@@ -173,6 +209,31 @@ def _count(con: duckdb.DuckDBPyConnection, query: str) -> int:
     return int(found[0]) if found else 0
 
 
+@contextlib.contextmanager
+def _opened(
+    lake: Lake,
+    pipeline: Pipeline,
+    thresholds: Thresholds,
+    drops: Collection[tuple[str, str]],
+    out: Excluded,
+    tables: Collection[GoldSql],
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """All that these gold tables may read."""
+    with bounded.connect(MEMORY) as con:
+        _prepare(con, lake, pipeline, thresholds, drops, out)
+        for name, create in RELATIONS.items():
+            if any(name in gold.relations for gold in tables):
+                try:
+                    create(con, pipeline.dataset.name)
+                except duckdb.CatalogException as error:
+                    raise _nothing_in(lake.store.uri, f"gold of {pipeline.name}", error) from None
+        yield con
+
+
+def _nothing_in(uri: str, what: str, error: duckdb.CatalogException) -> RequestError:
+    return RequestError(f"{uri} has nothing to build {what} from: {str(error).splitlines()[0]}; run a drop")
+
+
 def _prepare(
     con: duckdb.DuckDBPyConnection,
     lake: Lake,
@@ -185,7 +246,7 @@ def _prepare(
     schemas = {e.table.name: e.table.schema for e in map(base.load, pipeline.extractors)}
     if pipeline.takes_scores:
         scored = lake.log_version(SCORES.name) is not None  # then gold needs no drop at all
-        schemas |= {t.name: t.schema for t in ((SCORES, BRONZE_FILES, LABELS) if scored else (SCORES,))}
+        schemas |= {t.name: t.schema for t in ((SCORES, LABELS, BRONZE_FILES) if scored else (SCORES, LABELS))}
     for name in sorted({*lake.tables(), *schemas}):
         layer, table = name.split(".")
         if layer == "gold":

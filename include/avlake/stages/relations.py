@@ -30,9 +30,10 @@ END
 """
 
 
-def show_current(con: duckdb.DuckDBPyConnection, name: str, files: str) -> None:
-    """Make `name` a view of `files`, rows of bronze.files: where a path is in several drops, the latest."""
-    con.execute(CURRENT_FILES.format(name=name, files=files))
+def show_current(con: duckdb.DuckDBPyConnection, name: str, source: str) -> None:
+    """Make `name` a view of `source`, rows of bronze.files: where a path is in several drops, the latest."""
+    # A Python variable `files` here would be what DuckDB takes for bronze.files where there is none.
+    con.execute(CURRENT_FILES.format(name=name, files=source))
 
 
 def show_split(con: duckdb.DuckDBPyConnection, salt: str) -> None:
