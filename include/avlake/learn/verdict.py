@@ -13,10 +13,10 @@ AGAINST = {"all": "all clips", "random": "as many clips drawn at random"}
 READING = {
     ("all", HELPS): "learning from what was kept beats learning from all clips",
     ("all", HURTS): "learning from all clips beats learning from what was kept",
-    ("all", NOTHING): "learning from what was kept is not shown to differ from learning from all clips",
+    ("all", NOTHING): "no effect shown of learning from what was kept rather than from all clips",
     ("random", HELPS): "it matters which clips were kept: as many drawn at random do worse",
     ("random", HURTS): "as many clips drawn at random do better than those that were kept",
-    ("random", NOTHING): "it is not shown to matter which clips were kept: as many drawn at random do as well",
+    ("random", NOTHING): "no effect shown of which clips were kept, against as many drawn at random",
 }
 
 
@@ -56,6 +56,7 @@ def words(found: Mapping[str, Any]) -> list[str]:
             "So whether curation helps cannot be said at these thresholds; lower ones keep more.",
         ]
     said = [_reading(model) for model in found["models"]]
+    said += [_figures(model, f"{one}_minus_{other}") for model in found["models"] for one, other in COMPARISONS]
     said.append(
         f"{kept}. Compared are {counts['compared_kept']} kept ones with all {counts['compared_clips']} of "
         f"{count(counts['compared_speakers'], 'speaker')} in {counts['compared_videos']} source videos. Of "
@@ -71,7 +72,17 @@ def words(found: Mapping[str, Any]) -> list[str]:
 def _reading(model: Mapping[str, Any]) -> str:
     verdicts = {v["comparison"]: v["verdict"] for v in _primary(model) if v["metric"] == METRICS[0]}
     read = "; ".join(READING[other, verdicts[f"{one}_minus_{other}"]] for one, other in COMPARISONS)
-    return f"{model['model']}: {read}."
+    return f"{model['model']}, by accuracy: {read}."
+
+
+def _figures(model: Mapping[str, Any], comparison: str) -> str:
+    one, _, other = comparison.partition("_minus_")
+    each = "; ".join(
+        f"{CALLED[v['metric']]} {v['value']:+.3f} [{v['ci_low']:+.3f}, {v['ci_high']:+.3f}], {v['verdict']}"
+        for v in _primary(model)
+        if v["comparison"] == comparison
+    )
+    return f"{model['model']}, {one} against {AGAINST[other]}: {each}."
 
 
 def _usual(model: Mapping[str, Any]) -> str:
