@@ -360,6 +360,7 @@ def test_scores_alone_make_a_page(tmp_path: Path, number: int) -> None:
     page = page_of(lake_of(tmp_path, [clip(i, dataset="scores", **nothing) for i in range(number)]))
     assert f"clips{number} kept0" in page.text
     assert "source videosunknown hoursunknown" in page.text
+    assert "Nothing was delivered: these clips were measured elsewhere." in page.text
     assert "Nothing has been trained on these clips" in page.text
     assert not {"video", "audio"} & set(page.tags)
 

@@ -267,7 +267,7 @@ def spreads(values: Mapping[str, Array]) -> bytes:
 
 
 def differences(rows: Sequence[tuple[str, float, float | None, float | None, bool]]) -> bytes:
-    """What curation changed, with intervals; a row is (what, difference, low, high, is the comparison fair?)."""
+    """What learning from kept clips changes; a row is (what, difference, low, high, is the comparison fair?)."""
     figure, axes = _figure(0.9 + 0.32 * len(rows))
     ax = axes[0]
     for i, (_, value, low, high, fair) in enumerate(rows):
@@ -280,5 +280,5 @@ def differences(rows: Sequence[tuple[str, float, float | None, float | None, boo
     ax.set_ylim(len(rows) - 0.4, -0.6)
     ax.grid(axis="x", color="#eaeef2")
     ax.set_axisbelow(True)
-    ax.set_xlabel("kept clips minus all clips (right of 0: curation helps)", fontsize=8)
+    ax.set_xlabel("difference (right of 0: learning from the kept clips does better)", fontsize=8)
     return _png(figure)

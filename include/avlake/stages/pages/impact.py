@@ -10,6 +10,7 @@ from avlake.learn.card import interval
 from avlake.learn.curation import NAIVE, TEST, TEST_KEPT
 from avlake.learn.impact import METRICS
 from avlake.learn.metrics import Score
+from avlake.learn.verdict import CALLED
 
 MINUS = "_minus_"
 TESTED_ON = {
@@ -49,7 +50,7 @@ def _difference(score: Score, metric: str, one: str, other: str) -> dict[str, An
     ends = "" if score.ci_low is None or score.ci_high is None else f" [{score.ci_low:+.3f}, {score.ci_high:+.3f}]"
     return {
         "model": score.model.replace("_", " "),
-        "metric": metric.replace("_", " "),
+        "metric": CALLED[metric],
         "compared": f"{one} against {other}",
         "tested_on": TESTED_ON[score.split],
         "fair": score.split != NAIVE,

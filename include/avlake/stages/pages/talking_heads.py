@@ -23,6 +23,7 @@ def render(page: Page) -> bytes:
     thresholds = decided_by(con, pipeline.name)
     chosen = artifacts.find_chosen(store, pipeline.name)
     proof = impact.shown(artifacts.read_files(store, chosen.folder)) if chosen else None
+    delivered = sample.analyse(page.lake, pipeline, cast(Sampling, thresholds))
     shown = clips.shown(con, TABLE, store, thresholds)
     if proof and proof["differences"]:
         shown["pictures"]["differences"] = base64.b64encode(_differences(proof["differences"])).decode()
@@ -33,7 +34,7 @@ def render(page: Page) -> bytes:
         chosen=chosen,
         stale=chosen is not None and content_hash(con, TABLE) != chosen.gold_version,
         proof=proof,
-        sampling=sample.analyse(page.lake, pipeline, cast(Sampling, thresholds)).lines(),
+        sampling=delivered.lines() if delivered.clips else [],
         quarantine=quarantine(con, pipeline.dataset.name),
         data=describe(con, TABLE, taken_down=str(page.out)),
         **shown,
