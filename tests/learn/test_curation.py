@@ -15,11 +15,11 @@ from avlake.errors import WorkError
 from avlake.learn import proxy
 from avlake.learn.base import Measured, Trained, silent
 from avlake.learn.curation import LEARNER
-from avlake.learn.impact import HELPS, NOTHING, Clips
-from worlds import FAST, World, noise, tables
+from avlake.learn.impact import HELPS, NOTHING, Clips, Design
+from worlds import World, noise, tables
 
 MEASURED = Measured("speaker_features", {}, "0")
-QUICK = replace(LEARNER, design=replace(FAST, replicates=200))
+QUICK = replace(LEARNER, design=Design(seeds=3, draws=4, replicates=200))
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from collections import Counter
 import numpy as np
 import pytest
 from scipy.stats import binom
-from worlds import FAST, Array, World, compared, hum, nearest_mean, noise, reversed_choice
 
 from avlake.learn.impact import (
     HELPS,
@@ -18,12 +17,12 @@ from avlake.learn.impact import (
     Design,
     Interval,
     comparable,
-    figures,
     hold_out,
     per_trial,
     try_all,
 )
 from avlake.learn.proxy import identify
+from worlds import FAST, Array, World, compared, hum, nearest_mean, noise, reversed_choice
 
 AGAINST_ALL, AGAINST_RANDOM = "kept_minus_all", "kept_minus_random"
 
@@ -55,8 +54,13 @@ def test_a_planted_harm_is_found() -> None:
         assert counted[HELPS] == 0
 
 
-def test_a_random_choice_is_shown_to_do_nothing_in_19_of_20_worlds() -> None:
-    found = [compared(World().draw(seed)) for seed in range(200)]
+# Very many tested videos leave no doubt about which of two sets of clips is better, and much whether a rule is.
+FEW_OF_MANY = World(speakers=5, videos=40, voice=0.5, room=0.1, share=0.05)
+
+
+@pytest.mark.parametrize(("world", "worlds"), [(World(), 200), (FEW_OF_MANY, 100)])
+def test_a_random_choice_is_shown_to_do_nothing_in_19_of_20_worlds(world: World, worlds: int) -> None:
+    found = [compared(world.draw(seed)) for seed in range(worlds)]
     for metric in METRICS:
         false = sum(figure[f"{metric}_{AGAINST_RANDOM}"].verdict != NOTHING for figure in found)
         assert false <= at_most_by_chance(len(found)), (metric, false)
@@ -76,15 +80,6 @@ def test_where_nothing_is_rejected_nothing_differs() -> None:
             gap = found[f"{metric}_{comparison}"]
             assert (gap.value, gap.verdict) == (0, NOTHING)
             assert gap.high - gap.low < 1e-9
-
-
-def test_the_luck_of_a_choice_widens_the_interval() -> None:
-    # Very many tested videos leave no doubt about which of two sets of clips is better, and much whether a rule is.
-    world = World(speakers=5, videos=100, clips=4, voice=0.35, room=0.1, share=0.02)
-    clips, design = world.draw(3), Design(seeds=4, draws=20, replicates=400)
-    found = figures(clips, try_all(clips, nearest_mean, design), np.ones(len(clips.y), dtype=bool), design)
-    arm, gap = found["accuracy_kept"], found[f"accuracy_{AGAINST_RANDOM}"]
-    assert gap.high - gap.low > 2 * (arm.high - arm.low)
 
 
 def test_no_video_is_learned_from_and_tested_and_every_arm_knows_every_speaker() -> None:
@@ -179,15 +174,17 @@ def test_metrics_are_those_of_scikit_learn(weighting: str) -> None:
 
 @pytest.mark.train
 @pytest.mark.parametrize(
-    ("world", "worlds"), [(World(), 1000), (World(speakers=5, videos=3, clips=4), 1000), (World(20, 10, 6, 0.4), 200)]
+    ("world", "worlds"), [(World(), 1000), (World(speakers=5, videos=3), 1000), (FEW_OF_MANY, 300)]
 )
 def test_intervals_hold_what_they_should(world: World, worlds: int) -> None:
-    """The rate of false verdicts, and how often an interval holds the mean difference of all worlds; printed by -s."""
+    """How often an interval holds the truth, 0 against a random choice, else the mean of all worlds; -s prints it."""
     found = [compared(world.draw(seed), design=Design(replicates=1000)) for seed in range(worlds)]
     for comparison in (AGAINST_ALL, AGAINST_RANDOM):
         for metric in METRICS:
             gaps = [figure[f"{metric}_{comparison}"] for figure in found]
             truth = 0.0 if comparison == AGAINST_RANDOM else float(np.mean([gap.value for gap in gaps]))
-            held = sum(gap.low <= truth <= gap.high for gap in gaps)
-            print(f"{world}: {metric} {comparison} {truth:+.4f} is held by {held / worlds:.1%} of {worlds} intervals")
-            assert worlds - held <= binom.ppf(0.999, worlds, 0.07)  # few videos: an interval of 95 % may hold 93 %
+            missed = sum(not gap.low <= truth <= gap.high for gap in gaps)
+            print(
+                f"{world}: {1 - missed / worlds:.1%} of {worlds} intervals of {metric}_{comparison} hold {truth:+.4f}"
+            )
+            assert comparison == AGAINST_ALL or missed <= at_most_by_chance(worlds)

@@ -16,7 +16,8 @@ An interval resamples source videos, since clips of one are not independent, wit
 (paired; Efron & Tibshirani 1993, ch. 8), and is widened for few videos (the expanded percentile interval of Hesterberg
 2015, The American Statistician 69:371). A difference to `kept` also depends on which clips happened to be kept: how
 much, the draws show. Their variance beyond what the tested videos explain (method of moments, as for random effects in
-DerSimonian & Laird 1986) is part of the interval.
+DerSimonian & Laird 1986) is part of the interval: without it a random 5 % of the clips of many videos had an "effect"
+in 28 % of made-up worlds, with it in 5 to 7 %.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ def words(found: Mapping[str, Any]) -> list[str]:
         said.append(f"{count(left_out, 'speaker')}, chosen at random, are left out to bound the time.")
     if counts["compared_kept"] == counts["compared_clips"]:
         said.append("Nothing of these speakers was rejected, so there is nothing to tell apart.")
-    return said + [_usual(model) for model in found["models"]]
+    return [*said, _usual(found["models"])]
 
 
 def _reading(model: Mapping[str, Any]) -> str:
@@ -85,12 +85,15 @@ def _figures(model: Mapping[str, Any], comparison: str) -> str:
     return f"{model['model']}, {one} against {AGAINST[other]}: {each}."
 
 
-def _usual(model: Mapping[str, Any]) -> str:
-    of, kept = (model["naive"][arm]["accuracy"] for arm in ("all", "kept"))
+def _usual(models: Sequence[Mapping[str, Any]]) -> str:
+    each = []
+    for model in models:
+        everything, kept = (model["naive"][arm]["accuracy"] for arm in ("all", "kept"))
+        each.append(f"{kept:.3f} against {everything:.3f} ({kept - everything:+.3f}) by {model['model']}")
     return (
-        f"Not comparable, though often published: {model['model']} on a random split of each set by clip has accuracy "
-        f"{kept:.3f} on what was kept against {of:.3f} on all ({kept - of:+.3f}). Each is tested on other clips of "
-        "other speakers, and clips of one video are on both sides."
+        "Not comparable, though often published: where each set is split at random by clip, accuracy on what was kept "
+        f"against that on all clips is {', '.join(each)}. Each is tested on other clips of other speakers, and clips "
+        "of one video are on both sides."
     )
 
 
