@@ -1,31 +1,13 @@
 """A drop through the drop Dag's own tasks, without a scheduler (`dag.test`)."""
 
-import subprocess
-import sys
 import warnings
-from pathlib import Path
 
 import pytest
 
 from avlake.datasets.synthetic import write_drop
-from avlake.lake import Lake
-from avlake.settings import load_settings
 from avlake.tables import EXTRACTIONS
 
 DROP = "2026-03-01"
-
-
-@pytest.fixture(scope="session")
-def database():
-    airflow = Path(sys.executable).with_name("airflow")
-    subprocess.run([airflow, "db", "migrate"], check=True, capture_output=True, timeout=120)
-
-
-@pytest.fixture
-def lake(tmp_path, monkeypatch):
-    monkeypatch.setenv("AVLAKE_URI", str(tmp_path / "lake"))
-    monkeypatch.setenv("AVLAKE_WAREHOUSE", str(tmp_path / "warehouse.duckdb"))
-    return Lake.open(load_settings())
 
 
 def run(dag, **conf):

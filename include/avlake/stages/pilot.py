@@ -115,8 +115,9 @@ class _Work:
         self._settings = self._lake_at("lake")
         sizes = sorted(range(len(drawn)), key=lambda i: (folder / "landing" / str(i)).stat().st_size)
         self._drawn = drawn
-        self._singles = sizes[:SINGLES] if len(sizes) > SINGLES + 1 else []  # the smallest: their own work blurs least
-        self._rest = sizes[len(self._singles) :]
+        single = max(0, min(SINGLES, len(sizes) - 2))
+        self._singles = sizes[:single]  # the smallest: their own work blurs least
+        self._rest = sizes[single:]
         self.units: list[UnitCost] = []
         self.steps: dict[str, Step] = defaultdict(Step)
         self.failures: list[str] = []

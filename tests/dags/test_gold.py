@@ -1,0 +1,97 @@
+"""A gold run of talking heads without a scheduler (`dag.test`): over scores, unasked, and asked but not answered."""
+
+import csv
+from pathlib import Path
+
+import pytest
+from test_run import run, states
+
+from avlake.orchestration.approval import in_words, silver_mark
+from avlake.settings import load_settings
+from avlake.tables import THRESHOLDS
+
+GOLD = "talking_heads_gold"
+
+
+@pytest.fixture
+def scores(tmp_path) -> str:
+    """Five clips, two of them good."""
+    path = tmp_path / "scores.csv"
+    with path.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["filepath_video", "speaker_id", "face_presence_ratio", "avg_blur_score", "speech_ratio"])
+        for i, (face, blur, speech) in enumerate([(1, 80, 1), (1, 60, 0.95), (0.5, 80, 1), (1, "", 1), (1, 80, 0.6)]):
+            rows.writerow([f"mp4/ann/v{i}/00001.mp4", "ann", face, blur, speech])
+    return str(path)
+
+
+def kept(lake) -> list[str] | None:
+    gold = lake.scan("gold.talking_heads")
+    return None if gold is None else sorted(r["path"][8:10] for r in gold.to_table().to_pylist() if r["kept"])
+
+
+@pytest.mark.usefixtures("database")
+def test_unasked_gold_is_decided_over_scores_at_once(lake, dags, scores):
+    done = run(dags[GOLD], scores=scores)
+    assert done.state == "success"
+    assert states(done) == {
+        "scores": "success",
+        "preview": "skipped",
+        "approve": "skipped",
+        "curate": "success",
+        "publish": "success",
+    }
+    assert kept(lake) == ["v0", "v1"]
+
+
+@pytest.mark.usefixtures("database")
+@pytest.mark.parametrize("how", ["the run", "the deployment"])
+def test_asked_gold_waits_for_an_answer_and_success_by_hand_is_none(lake, dags, scores, monkeypatch, how):
+    asked = {"approval": True} if how == "the run" else {}
+    if how == "the deployment":
+        monkeypatch.setenv("AVLAKE_APPROVAL", "talking_heads")
+    done = dags[GOLD].test(
+        logical_date=None, run_conf={"scores": scores, "min_speech_ratio": 0.5} | asked, mark_success_pattern="approve"
+    )
+    assert states(done) == {
+        "scores": "success",
+        "preview": "success",
+        "approve": "success",
+        "curate": "skipped",
+        "publish": "skipped",
+    }
+    assert kept(lake) is None and lake.scan(THRESHOLDS.name) is None
+    (preview,) = [ti for ti in done.get_task_instances() if ti.task_id == "preview"]
+    shown = preview.xcom_pull(task_ids="preview")
+    assert (shown["rows"], shown["kept"], shown["thresholds"]["min_speech_ratio"]) == (5, 3, 0.5)
+    assert shown["mark"] == silver_mark(load_settings(), "talking_heads")
+    assert "| rejected: low_face_presence | 1 |" in shown["body"]
+    sheet = shown["body"].split("`")[1]
+    assert Path(sheet).is_file()
+
+
+@pytest.mark.usefixtures("database")
+def test_a_deployment_that_asks_for_what_cannot_be_asked_builds_no_gold(lake, dags, scores, monkeypatch):
+    monkeypatch.setenv("AVLAKE_APPROVAL", "talking_head")
+    done = run(dags[GOLD], scores=scores)
+    assert done.state == "failed" and states(done)["preview"] == "failed"
+    assert kept(lake) is None
+
+
+@pytest.mark.parametrize("uri", ["https://store/sheet.html", "s3://lake/sheet.html", "/lake/sheet.html"])
+def test_where_the_sheet_is_can_be_followed_or_copied(uri):
+    body = in_words({"rows": 2, "kept": 1, "reasons": {"blurry": 1}, "sheet_uri": uri})
+    assert (f"[{uri}]({uri})" if uri.startswith("http") else f"`{uri}`") in body
+
+
+def test_what_is_measured_later_was_not_approved(lake, tmp_path):
+    from avlake.stages.scores import read
+
+    settings, before = load_settings(), silver_mark(load_settings(), "talking_heads")
+    file = tmp_path / "one.csv"
+    file.write_text("filepath_video,speaker_id,face_presence_ratio,avg_blur_score,speech_ratio\na.mp4,ann,1,80,1\n")
+    read(settings, file=str(file), run_id="test")
+    after = silver_mark(settings, "talking_heads")
+    assert after != before
+    read(settings, file=str(file), run_id="again")
+    assert silver_mark(settings, "talking_heads") == after
