@@ -184,7 +184,6 @@ def test_intervals_hold_what_they_should(world: World, worlds: int) -> None:
             gaps = [figure[f"{metric}_{comparison}"] for figure in found]
             truth = 0.0 if comparison == AGAINST_RANDOM else float(np.mean([gap.value for gap in gaps]))
             missed = sum(not gap.low <= truth <= gap.high for gap in gaps)
-            print(
-                f"{world}: {1 - missed / worlds:.1%} of {worlds} intervals of {metric}_{comparison} hold {truth:+.4f}"
-            )
+            held = f"{1 - missed / worlds:.1%} of {worlds} intervals"
+            print(f"{world}: {held} of {metric}_{comparison} hold {truth:+.4f}")
             assert comparison == AGAINST_ALL or missed <= at_most_by_chance(worlds)
