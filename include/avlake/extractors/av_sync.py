@@ -7,6 +7,13 @@ its loudness and of the levels of four bands. At each lag the score is twice the
 signals (Hershey & Movellan, 1999; Slaney & Covell, 2000, "FaceSync"), -sum(ln(1 - r^2)), over r the correlation of the
 magnitude with the loudness's change, where positive, and the canonical correlations of components and bands.
 The offset is the lag of the highest score.
+
+How far to trust it, with sound shifted by 0, 0.2 and 0.4 s either way, on the clips by which the constants were chosen
+(so elsewhere rather worse): 30 sentences of 3 s, taken to be in sync, give the offset within 0.1 s in 79 % of cases
+(median +0.03 s, not taken off), 8 clips of free speech of 5 to 24 s in 90 %. Where av_sync_confidence is 5 or more
+those are 100 % and 92 %, but it is so for 35 % and 65 % only, and for 8 % of clips under the sound of another one. One
+short clip's offset is a hint, the median over a source's clips an estimate. Who does not speak has an offset, too: a
+baby under other sounds got a confidence of 5.6, singing over music 2.3. Sound further off than is searched gives any.
 """
 
 from __future__ import annotations
@@ -218,8 +225,10 @@ def agreement(lips: Array, sound: Array, known: Array, max_lag: int) -> Array | 
         return None
     n_lips, joint = lips.shape[1], np.empty((2 * max_lag + 1, *[lips.shape[1] + sound.shape[1]] * 2))
     for lag in range(-max_lag, max_lag + 1):
-        inside = at[(at + lag >= 0) & (at + lag < len(sound))]
-        joint[lag + max_lag] = np.cov(np.column_stack((lips[inside], sound[inside + lag])), rowvar=False)
+        first, last = max(-lag, 0), len(sound) - max(lag, 0)
+        both = np.column_stack((lips[first:last], sound[first + lag : last + lag])) * known[first:last, None]
+        mean = both.sum(axis=0) / known[first:last].sum()
+        joint[lag + max_lag] = both.T @ both / known[first:last].sum() - np.outer(mean, mean)
     joint += RIDGE * np.eye(joint.shape[1])
     together = np.maximum(joint[:, 0, n_lips], 0) / np.sqrt(joint[:, 0, 0] * joint[:, n_lips, n_lips])
     shapes = _canonical(

@@ -66,14 +66,14 @@ class SpeakerFeatures(base.Extractor):
         if len(samples) and samples.min() != samples.max():
             loud = frame_db(clip) > -self.params.loud_db
             mfcc, contrast = _per_frame(samples)
-            row |= zip(BASELINE, mfcc[:, :N_BASELINE].mean(axis=0), strict=True)
-            row |= zip(LOUD, np.column_stack((mfcc, contrast))[loud].mean(axis=0), strict=True)
+            row |= zip(BASELINE, mfcc[:, :N_BASELINE].mean(axis=0).tolist(), strict=True)
+            row |= zip(LOUD, np.column_stack((mfcc, contrast))[loud].mean(axis=0).tolist(), strict=True)
             f0_hz = pitch.yin(samples) if len(samples) >= pitch.FRAME else np.zeros(0, np.float32)
             pitched = ~np.isnan(f0_hz)
             if pitched.any():
                 low, median, high = np.quantile(f0_hz[pitched], (0.25, 0.5, 0.75))
                 voiced = pitched[_pitch_frames(len(mfcc), len(f0_hz))]
-                row |= zip(VOICED, (*mfcc[voiced].mean(axis=0), median, high - low), strict=True)
+                row |= zip(VOICED, np.append(mfcc[voiced].mean(axis=0), (median, high - low)).tolist(), strict=True)
         return {name: np.array([value], object) for name, value in row.items()}
 
 
