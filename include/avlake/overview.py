@@ -45,12 +45,13 @@ def models(lake: Lake) -> list[tuple[str, str, bool, str]]:
         parts = name.split("/")
         if len(parts) == 4 and parts[-1] == "metrics.json":
             _, pipeline, run_id, _ = parts
-            chosen = _chosen(lake, pipeline).get("run_id") == run_id
-            found.append((pipeline, run_id, chosen, lake.store.uri_of(name.rpartition("/")[0])))
+            in_charge = chosen(lake, pipeline).get("run_id") == run_id
+            found.append((pipeline, run_id, in_charge, lake.store.uri_of(name.rpartition("/")[0])))
     return sorted(found, key=lambda row: (row[0], row[1]), reverse=True)
 
 
-def _chosen(lake: Lake, pipeline: str) -> dict[str, Any]:
+def chosen(lake: Lake, pipeline: str) -> dict[str, Any]:
+    """What `chosen.json` says of the training in charge; empty where there is none."""
     name = f"models/{pipeline}/chosen.json"
     return dict(json.loads(lake.store.read(name))) if lake.store.exists(name) else {}
 
@@ -66,7 +67,7 @@ def _next_step(lake: Lake) -> str:
         )
         return "\n      ".join(steps)
     for pipeline in begun:
-        if not _chosen(lake, pipeline.name):
+        if not chosen(lake, pipeline.name):
             return f"avlake train {pipeline.name}"
     results = next(name for name in (MODEL_RUNS.name, CURATION_IMPACT.name) if lake.log_version(name))
     return f'avlake sql "SELECT * FROM {results} ORDER BY created_at DESC LIMIT 20"'

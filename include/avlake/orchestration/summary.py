@@ -5,17 +5,16 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from avlake import warehouse
 from avlake.errors import AvlakeError
 from avlake.lake import Lake
-from avlake.learn import artifacts
-from avlake.learn.base import learner_of
 from avlake.orchestration.drops import Work
 from avlake.orchestration.server import USER, Server
+from avlake.overview import chosen
 from avlake.pipelines import get_pipeline
 from avlake.settings import Settings
 from avlake.stages import actual
@@ -29,7 +28,7 @@ SELECT {facts}, split, count(*) AS rows, count(DISTINCT path) AS files
 FROM gold.{name} WHERE kept GROUP BY ALL ORDER BY ALL LIMIT 8
 """
 DECISIONS = """
-SELECT kept, reject_reason, count(*) AS clips FROM {name} GROUP BY ALL ORDER BY kept DESC, clips DESC, ALL LIMIT 12
+SELECT kept, reject_reason, count(*) AS clips FROM gold.{name} GROUP BY ALL ORDER BY kept DESC, clips DESC, ALL LIMIT 12
 """
 METRICS = """
 SELECT model, split, metric, format('{:.3f}', value) AS value,
@@ -69,14 +68,16 @@ def print_summary(
     pipeline: str, settings: Settings, server: Server, work: Work, results: Mapping[str, Any], watch: Watch
 ) -> None:
     """Print to stdout what was made and what to try next; `results`: what the tasks `train` and `report` returned."""
-    predicts = learner_of(get_pipeline(pipeline).learner).predicts
+    lake = Lake.open(settings)
+    verdict = f"{chosen(lake, pipeline)['folder']}/verdict.json"  # of a learner that compares and leaves no model
+    predicts = not lake.store.exists(verdict)
     again = f"make run PIPELINE={pipeline} SOURCE={work.source}"
     if predicts:
         _models(pipeline, settings)
         again = f"make run SOURCE=FOLDER DROP={work.drops[-1]}"
         also = f"avlake predict {pipeline} FILE.wav"
     else:
-        _decisions(pipeline, settings)
+        _decisions(pipeline, settings, json.loads(lake.store.read(verdict))["words"])
         also = f"avlake run {pipeline} --source {work.source} --set THRESHOLD=VALUE  # decodes nothing again"
     print("\n".join(watch.compared()))
     print(f"{'model' if predicts else 'verdict':8} {results['train']['model']}, {results['train']['model_uri']}")
@@ -97,13 +98,11 @@ def _models(pipeline: str, settings: Settings) -> None:
         con.sql(METRICS, params=[pipeline, pipeline]).show(max_rows=60, max_width=160)
 
 
-def _decisions(pipeline: str, settings: Settings) -> None:
+def _decisions(pipeline: str, settings: Settings, verdict: Sequence[str]) -> None:
     """What was decided over the clips, and what the comparison of kept with all came to, in words."""
     with warehouse.connect(settings) as con:
-        _query(con, DECISIONS.format(name=learner_of(get_pipeline(pipeline).learner).table))
-    store = Lake.open(settings).store
-    verdict = json.loads(store.read(f"{artifacts.get_chosen(store, pipeline).folder}/verdict.json"))
-    print("\n".join([*verdict["words"], ""]))
+        _query(con, DECISIONS.format(name=get_pipeline(pipeline).gold[-1]))
+    print("\n".join([*verdict, ""]))
 
 
 def _query(con: duckdb.DuckDBPyConnection, query: str) -> None:
