@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from avlake.stages import bounded
-from avlake.stages.matching import Prints
+from avlake.stages.matching import SHARE, SLACK_WORDS, Prints
 
 if TYPE_CHECKING:
     import duckdb
@@ -26,6 +26,7 @@ LAGS = 3  # at which they are: those with most keys in common
 ROWS = 256  # fingerprints read at a time
 TYPES: dict[str, np.dtype[Any]] = {"audio_hashes": np.dtype(np.uint32), "frame_hashes": np.dtype(np.uint64)}
 KEY = np.dtype([("key", np.uint32), ("clip", np.int32), ("place", np.int32)])
+Ints = np.ndarray[Any, np.dtype[np.int32]]
 HIT = pa.schema({"a": pa.int32(), "b": pa.int32(), "lag": pa.int32()})
 MIX = np.uint32(2654435769)  # Knuth's multiplicative hashing
 
@@ -47,6 +48,8 @@ class Library:
         self._folder = folder
         self._bounds = {name: np.full((n, 2), -1, np.int64) for name in TYPES}
         self._files: dict[str, Any] = {}
+        self._kinds = np.zeros(n, np.uint8)
+        self._lengths = np.zeros(n, np.int32)  # in places of keys
 
     def fill(self, con: duckdb.DuckDBPyConnection, query: str) -> None:
         """Take in the rows (i, audio_hashes, frame_hashes) of a query; once, before anything is read."""
@@ -63,7 +66,7 @@ class Library:
                     self._bounds[name][clips] = np.where(known, [stops - lengths, stops], -1).T
                     files[name].write(batch[name].flatten().to_numpy().astype(dtype).tobytes())
                     ends[name] = int(stops[-1])
-                keys = _keys(batch)
+                keys = self._keys(batch)
                 belongs = (keys["key"] * MIX) >> np.uint32(32 - PARTS_LOG2)
                 order = np.argsort(belongs, kind="stable")
                 ordered = np.split(keys[order], np.searchsorted(belongs[order], np.arange(1, len(parts))))
@@ -96,18 +99,25 @@ class Library:
             reach = np.where(counts <= RARE, BEFORE, BEFORE_COMMON)[which]
             for before in range(1, BEFORE + 1):
                 one, other = rows[:-before], rows[before:]
-                found = (one["key"] == other["key"]) & (one["clip"] != other["clip"]) & (before <= reach[before:])
-                one, other = one[found], other[found]
-                yield pa.record_batch([one["clip"], other["clip"], other["place"] - one["place"]], schema=HIT)
+                found = (one["key"] == other["key"]) & (before <= reach[before:])
+                a, b, lag = one["clip"][found], other["clip"][found], (other["place"] - one["place"])[found]
+                able = (a != b) & (self._kinds[a] == self._kinds[b]) & self._overlap(a, b, lag)
+                yield pa.record_batch([a[able], b[able], lag[able]], schema=HIT)
 
+    def _overlap(self, a: Ints, b: Ints, lag: Ints) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Do the clips have so much in common at this lag that they could be duplicates?"""
+        one, other = self._lengths[a], self._lengths[b]
+        return np.minimum(one, other - lag) - np.maximum(0, -lag) >= SHARE * np.minimum(one, other) - SLACK_WORDS
 
-def _keys(batch: pa.RecordBatch) -> np.ndarray[Any, Any]:
-    """The keys of a batch of fingerprints, as rows of KEY."""
-    found = []
-    for i, *hashes in zip(batch["i"].to_pylist(), *(batch[name] for name in TYPES), strict=True):
-        typed = zip(hashes, TYPES.values(), strict=True)
-        keys, places = Prints(*(np.asarray(h.values).view(t) if h.is_valid else None for h, t in typed)).keys()
-        rows = np.empty(len(keys), KEY)
-        rows["key"], rows["clip"], rows["place"] = keys, i, places
-        found.append(rows)
-    return np.concatenate([np.empty(0, KEY), *found])
+    def _keys(self, batch: pa.RecordBatch) -> np.ndarray[Any, Any]:
+        """The keys of a batch of fingerprints, as rows of KEY."""
+        found = [np.empty(0, KEY)]
+        for i, *hashes in zip(batch["i"].to_pylist(), *(batch[name] for name in TYPES), strict=True):
+            typed = zip(hashes, TYPES.values(), strict=True)
+            prints = Prints(*(np.asarray(h.values).view(t) if h.is_valid else None for h, t in typed))
+            keys, places = prints.keys()
+            rows = np.empty(len(keys), KEY)
+            rows["key"], rows["clip"], rows["place"] = keys, i, places
+            found.append(rows)
+            self._kinds[i], self._lengths[i] = np.packbits(prints.kind)[0], prints.length
+        return np.concatenate(found)

@@ -48,6 +48,12 @@ class Prints:
         """Clips of different kinds are no duplicates: one lacks what the other has."""
         return self.words is not None, self.is_heard, self.pictures is not None
 
+    @property
+    def length(self) -> int:
+        """How many places `keys` knows."""
+        places = self.words if self.is_heard else self.pictures
+        return 0 if places is None else len(places)
+
     def keys(self) -> tuple[Hashes, Hashes]:
         """What to find it by: (n,) uint32 keys and their places, in words or, where it is not heard, in pictures.
 
@@ -77,8 +83,11 @@ def match(one: Prints, other: Prints, lags: Iterable[int]) -> bool:
 
 
 def sound_share(one: Hashes, other: Hashes, lag: int) -> float:
-    """The share of the shorter one's words around which a second agrees; 0 where too few words are heard in both."""
+    """The share of the shorter one's words around which a second agrees; 0 where too few overlap or are heard."""
     left, right = _overlap(one, other, lag)
+    shorter = min(len(one), len(other))
+    if len(left) < SHARE * shorter:
+        return 0.0
     heard, silent = (left != 0) & (right != 0), (left == 0) & (right == 0)
     if np.count_nonzero(heard) < HEARD_WORDS:
         return 0.0
@@ -87,7 +96,7 @@ def sound_share(one: Hashes, other: Hashes, lag: int) -> float:
     agrees = wrong <= WRONG_BITS * WORD_BITS * told
     if np.count_nonzero(agrees & heard) < HEARD_WORDS:
         return 0.0
-    return float(np.count_nonzero(agrees) / min(len(one), len(other)))
+    return float(np.count_nonzero(agrees) / shorter)
 
 
 def picture_agrees(one: Hashes, other: Hashes, lag: float) -> np.ndarray[Any, np.dtype[np.bool_]]:
