@@ -42,28 +42,11 @@ class Rule:
 
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0)
+SHARPNESS = (0.0, 10.0, 25.0, 50.0, 100.0, 200.0, 500.0, 1000.0)
 RULES = (
-    Rule(
-        "min_face_presence_ratio",
-        "face_presence_ratio",
-        "face",
-        True,
-        SHARES,
-    ),
-    Rule(
-        "min_blur_score",
-        "avg_blur_score",
-        "sharpness",
-        False,
-        (0.0, 10.0, 25.0, 50.0, 75.0, 100.0, 150.0, 200.0),
-    ),
-    Rule(
-        "min_speech_ratio",
-        "speech_ratio",
-        "speech",
-        True,
-        SHARES,
-    ),
+    Rule("min_face_presence_ratio", "face_presence_ratio", "face", True, SHARES),
+    Rule("min_blur_score", "avg_blur_score", "sharpness", False, SHARPNESS),
+    Rule("min_speech_ratio", "speech_ratio", "speech", True, SHARES),
 )
 
 
