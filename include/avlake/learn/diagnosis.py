@@ -44,8 +44,9 @@ def diagnose(subjects: Sequence[str], videos: Sequence[str]) -> Diagnosis:
     speakers, clips = int(usable.sum()), int(clips_of[usable].sum())
     enough = clips >= min(MIN_USABLE_CLIPS, MIN_USABLE_SHARE * len(pairs))
     found = f"{count(len(names), 'speaker')} in {count(len(pairs), 'clip')} of {count(len(distinct), 'source video')}"
-    who = f"{speakers} of them, with {count(clips, 'clip')}, have" if speakers else "none has"
-    able = f"{who} {MIN_VIDEOS} source videos and {MIN_CLIPS} clips or more"
+    has = "has" if speakers <= 1 else "have"
+    who = f"{speakers} of them, with {count(clips, 'clip')}," if speakers else "none"
+    able = f"{who} {has} {MIN_VIDEOS} source videos and {MIN_CLIPS} clips or more"
     if speakers >= MIN_SPEAKERS and enough:
         return Diagnosis(True, len(names), len(pairs), len(distinct), speakers, clips, f"{found}: {able}")
     if speakers < MIN_SPEAKERS:
