@@ -105,6 +105,18 @@ def test_a_wrong_request_exits_2_and_says_the_next_step(home: Path) -> None:
     assert avlake(home, "predict", "voxforge_gender", "x.wav").returncode == 2  # nothing is trained yet
 
 
+@pytest.mark.parametrize("words", [("evaluate",), ("drift",), ("predict", "a.mp4")])
+def test_a_pipeline_that_leaves_no_model_says_where_its_decisions_are(home: Path, words: tuple[str, ...]) -> None:
+    done = avlake(home, words[0], "talking_heads", *words[1:])
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "gold.talking_heads" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_an_empty_lake_is_told_how_each_pipeline_begins(tmp_path: Path) -> None:
+    said = avlake(tmp_path).stdout
+    assert "avlake run voxforge_gender --source FOLDER" in said and "FOLDER/voxceleb/YYYY-MM-DD" in said
+
+
 def test_the_bare_command_says_what_is_there_and_what_is_next(home: Path) -> None:
     done = avlake(home)
     assert done.returncode == 0

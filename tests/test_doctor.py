@@ -19,6 +19,7 @@ from avlake import doctor
 S3_SERVER = str(Path(__file__).with_name("s3_server.py"))
 
 SECRET = "hush/9c4e"
+FACES = "blaze_face_short_range.tflite"
 
 
 def examined(tmp_path: Path, **variables: str) -> tuple[int, dict[str, dict[str, str]], str]:
@@ -58,14 +59,17 @@ def test_everything_is_checked_though_everything_is_wrong(tmp_path: Path) -> Non
         AVLAKE_LANDING=str(tmp_path / "nowhere"),
         AVLAKE_WAREHOUSE="md:avlake",
         AVLAKE_MODELS=str(tmp_path / "models"),
+        AVLAKE_APPROVAL="talking_heads, voxforge_gender",
         AIRFLOW_CONN_AVLAKE_AIRFLOW=f"http://user:{SECRET.replace('/', '%2F')}@127.0.0.1:9",
     )
     assert code == 1
-    services = ("lake", "landing", "warehouse", doctor.SERVER, "yamnet.tflite")
+    services = ("lake", "landing", "warehouse", doctor.SERVER, "yamnet.tflite", FACES, "approval")
     assert {name: found[name]["state"] for name in services} == dict.fromkeys(services, "PROBLEM")
     assert "AWS_ENDPOINT_URL" in found["lake"]["mend"] and "connection refused" in found["lake"]["found"]
     assert "nowhere" in found["landing"]["found"] and "motherduck_token" in found["warehouse"]["found"]
     assert "127.0.0.1:9" in found[doctor.SERVER]["found"] and "AIRFLOW_CONN" in found[doctor.SERVER]["mend"]
+    assert "talking_heads needs it" in found[FACES]["found"] and "avlake models pull" in found[FACES]["mend"]
+    assert "voxforge_gender cannot wait for approval" in found["approval"]["found"]
     assert SECRET not in printed and "hush" not in printed and "Traceback" not in printed
 
 

@@ -1,11 +1,18 @@
 """What `discover_drops` compares: a drop as it lies in the landing zone, and as bronze holds it."""
 
+import http.server
+import json
 import shutil
+import threading
 from pathlib import Path
+from typing import ClassVar
+
+import pytest
+from airflow.sdk.exceptions import AirflowFailException
 
 from avlake.datasets.synthetic import write_drop
 from avlake.lake import Lake
-from avlake.orchestration.discover import bronze_fingerprints, fingerprint
+from avlake.orchestration.discover import bronze_fingerprints, fingerprint, start_runs
 from avlake.pipelines import get_pipeline
 from avlake.settings import Settings
 from avlake.stages.ingest import ingest
@@ -39,3 +46,51 @@ def test_bronze_is_behind_until_a_delivery_is_ingested_and_again_when_it_comes_b
         ingest_all()
         assert bronze_fingerprints(lake, "voxforge") == {drop: delivered(landing, drop, settings) for drop in DROPS}
     assert bronze_fingerprints(lake, "another") == {}
+
+
+class Answers(http.server.BaseHTTPRequestHandler):
+    """Airflow's REST API, as far as discovery asks: nothing runs, and whatever is to be started is."""
+
+    started: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self._say({"dag_runs": [], "total_entries": 0})
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        if self.path.endswith("dagRuns"):
+            self.started.append(self.path.split("/")[-2])
+        self._say({"access_token": "token", "dag_run_id": "started"})
+
+    def log_message(self, *_: object) -> None: ...
+
+    def _say(self, answer: dict[str, object]) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps(answer).encode())
+
+
+def test_a_missing_model_file_holds_back_its_own_pipeline_alone(tmp_path, monkeypatch):
+    landing = tmp_path / "landing"
+    write_drop(landing, DROPS[0], speakers=1, utterances=1)
+    clip = landing / "voxceleb" / DROPS[0] / "mp4" / "ann" / "v1" / "00001.mp4"
+    clip.parent.mkdir(parents=True)
+    clip.write_bytes(b"clip")
+    monkeypatch.setenv("AVLAKE_URI", str(tmp_path / "lake"))
+    monkeypatch.setenv("AVLAKE_LANDING", str(landing))
+    monkeypatch.setenv("AVLAKE_MODELS", str(tmp_path / "models"))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        connection = json.dumps({"conn_type": "http", "host": url, "login": "avlake", "password": "secret"})
+        monkeypatch.setenv("AIRFLOW_CONN_AVLAKE_AIRFLOW", connection)
+        with pytest.raises(
+            AirflowFailException, match=r"blaze_face_short_range\.tflite is missing.*avlake models pull"
+        ):
+            start_runs("talking_heads")
+        assert Answers.started == []
+        assert start_runs("voxforge_gender") == {"drops": 1, "started": 1}
+        assert Answers.started == ["voxforge_gender"]
+        shutil.rmtree(landing / "voxceleb")
+        assert start_runs("talking_heads") == {"drops": 0, "started": 0}
+        server.shutdown()

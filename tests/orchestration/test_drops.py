@@ -101,3 +101,13 @@ def test_synthesised_voices_do_not_join_real_drops(tmp_path, settings, monkeypat
     run(settings, pipeline=PIPELINE.name, source=str(tmp_path / "mine"), train=False)
     with pytest.raises(RequestError, match=r"2026-03-01.*make run SOURCE="):
         find_work(PIPELINE, settings, None, None)
+
+
+def test_where_nothing_can_stand_in_a_source_has_to_be_named(tmp_path, settings):
+    heads = get_pipeline("talking_heads")
+    with pytest.raises(RequestError, match=r"make run PIPELINE=talking_heads SOURCE=FOLDER.*voxceleb/YYYY-MM-DD"):
+        find_work(heads, settings, None, None)
+    clip = tmp_path / "mine" / "voxceleb" / "2026-03-01" / "mp4" / "ann" / "v1" / "00001.mp4"
+    clip.parent.mkdir(parents=True)
+    clip.write_bytes(b"clip")
+    assert find_work(heads, settings, str(tmp_path / "mine"), None).drops == ("2026-03-01",)
