@@ -35,7 +35,7 @@ LONGEST_S = 12 * 3600  # what is shown or heard after that is left out: a broken
 SHAPE_PX = 32
 FLAT = 4.0  # standard deviation of luma below which a picture has no shape
 DARK = 24  # luma below which a border is a bar of a letterbox
-EDGE = 0.25  # share of a line beside a bar that is lighter
+EDGE = 0.1  # share of a line beside a bar that is lighter
 BAR = 0.3  # the most of a side that can be a bar
 
 Floats = np.ndarray[Any, np.dtype[np.float32]]
