@@ -28,7 +28,8 @@ SELECT {facts}, split, count(*) AS rows, count(DISTINCT path) AS files
 FROM gold.{name} WHERE kept GROUP BY ALL ORDER BY ALL LIMIT 8
 """
 DECISIONS = """
-SELECT kept, reject_reason, count(*) AS clips FROM gold.{name} GROUP BY ALL ORDER BY kept DESC, clips DESC, reject_reason LIMIT 12
+SELECT kept, reject_reason, count(*) AS clips FROM gold.{name}
+GROUP BY ALL ORDER BY kept DESC, clips DESC, reject_reason LIMIT 12
 """
 METRICS = """
 SELECT model, split, metric, format('{:.3f}', value) AS value,
