@@ -3,7 +3,8 @@
 A gold table is one file in sql/gold. It reads `layer.table` views of the lake, without the files that were taken down,
 and, beside DuckDB's own SQL, `current_files` (where a path is in several drops, the latest; `source` is where a file
 came from), `split_of(group)`, `threshold('name')` for a number and `setting('name')` for a word. Tables of the pipeline
-that the lake does not have yet are empty. What SQL cannot say is a relation that a line `-- with: name` asks for.
+that the lake does not have yet are empty, but for the one of `-- rows`. What SQL cannot say is a relation that a line
+`-- with: name` asks for.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ def curate(
     out = excluded(lake, drops)
     changed, rows, kept, measured = False, {}, {}, (0, 0.0)
     with bounded.connect(MEMORY) as con:
-        _prepare(con, lake, chosen, values, drops, out)
+        _prepare(con, lake, chosen, values, drops, out, needed={gold.rows for gold in tables})
         with _understood(settings, pipeline):
             for name, create in RELATIONS.items():
                 if any(name in gold.relations for gold in tables):
@@ -220,7 +221,7 @@ def _opened(
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """All that these gold tables may read."""
     with bounded.connect(MEMORY) as con:
-        _prepare(con, lake, pipeline, thresholds, drops, out)
+        _prepare(con, lake, pipeline, thresholds, drops, out, needed={gold.rows for gold in tables})
         for name, create in RELATIONS.items():
             if any(name in gold.relations for gold in tables):
                 try:
@@ -241,9 +242,16 @@ def _prepare(
     thresholds: Thresholds,
     drops: Collection[tuple[str, str]],
     out: Excluded,
+    *,
+    needed: Collection[str | None],
 ) -> None:
-    """Give a connection what is left of the lake's tables as views, and the names that gold SQL may use."""
-    schemas = {e.table.name: e.table.schema for e in map(base.load, pipeline.extractors)}
+    """Give a connection what is left of the lake's tables as views, and the names that gold SQL may use.
+
+    Args:
+        needed: tables without which there is nothing to decide; others that the lake does not have are empty.
+    """
+    tables = [e.table for e in map(base.load, pipeline.extractors)]
+    schemas = {table.name: table.schema for table in tables if table.name not in needed}
     if pipeline.takes_scores:
         scored = lake.log_version(SCORES.name) is not None  # then gold needs no drop at all
         schemas |= {t.name: t.schema for t in ((SCORES, LABELS, BRONZE_FILES) if scored else (SCORES, LABELS))}
