@@ -285,7 +285,10 @@ def _train(
     from avlake.stages.train import train
 
     trained = train(settings, pipeline=pipeline, run_id=run_id, progress=progress)
-    say(f"model  {trained.model_uri}" + ("" if trained.changed else "; gold is unchanged, nothing to train"))
+    for line in trained.words[:2]:  # the most important ones; the report has them all
+        say(f"verdict  {line}")
+    made = "verdict" if trained.words else "model"
+    say(f"{made}  {trained.model_uri}" + ("" if trained.changed else "; gold is unchanged, nothing to train"))
     publish(settings, run_id=run_id)  # with the new rows of gold.model_runs
     store, latest = Lake.open(settings).store, f"reports/{pipeline}/index.html"
     if trained.changed or not store.exists(latest):

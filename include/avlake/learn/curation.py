@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits
 from avlake.errors import WorkError
 from avlake.extractors.speaker_features import BASELINE as BASELINE_COLUMNS
 from avlake.learn import artifacts, proxy, verdict
-from avlake.learn.base import Measured, Model, Progress, Trained
+from avlake.learn.base import VERDICT, Measured, Model, Progress, Trained
 from avlake.learn.diagnosis import MIN_CLIPS, MIN_VIDEOS, Diagnosis, diagnose
 from avlake.learn.impact import METRICS, Design, figures, per_trial, try_all
 from avlake.learn.metrics import Score
@@ -154,7 +154,7 @@ class CurationLearner:
         found = {"trainable": not reason, "reason": reason, **facts, "models": models}
         found["words"] = verdict.words(found)
         files = {
-            "verdict.json": artifacts.to_json(found),
+            VERDICT: artifacts.to_json(found),
             "metrics.json": artifacts.to_json([asdict(s) for s in table]),
             "card.md": verdict.card(found).encode(),
         }

@@ -18,7 +18,7 @@ from avlake.extractors import base as extractors
 from avlake.lake import Lake
 from avlake.learn import artifacts
 from avlake.learn.artifacts import Chosen
-from avlake.learn.base import Learner, Measured, Model, Progress, Trained, learner_of, silent
+from avlake.learn.base import VERDICT, Learner, Measured, Model, Progress, Trained, learner_of, silent
 from avlake.learn.data_card import data_card, describe
 from avlake.learn.frame import content_hash
 from avlake.pipelines import get_pipeline
@@ -41,6 +41,7 @@ class TrainReport:
     model: str
     model_uri: str
     metrics: dict[str, float] = field(default_factory=dict)
+    words: tuple[str, ...] = ()  # the verdict of a learner that leaves one
 
 
 def train(settings: Settings, *, pipeline: str, run_id: str, progress: Progress | None = None) -> TrainReport:
@@ -168,7 +169,9 @@ def _model_runs(trained: Trained, pipeline: str, run_id: str, gold_version: str,
 def _report(store: Store, chosen: Chosen, *, changed: bool) -> TrainReport:
     table = json.loads(store.read(f"{chosen.folder}/metrics.json"))
     metrics = headline(table, chosen.model)
-    return TrainReport(changed, chosen.run_id, chosen.model, store.uri_of(chosen.folder), metrics)
+    verdict = f"{chosen.folder}/{VERDICT}"
+    words = json.loads(store.read(verdict))["words"] if store.exists(verdict) else ()
+    return TrainReport(changed, chosen.run_id, chosen.model, store.uri_of(chosen.folder), metrics, tuple(words))
 
 
 def headline(table: Sequence[dict[str, Any]], model: str) -> dict[str, float]:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from avlake.learn.base import VERDICT
 from avlake.learn.card import interval
 from avlake.learn.curation import NAIVE, TEST, TEST_KEPT
 from avlake.learn.impact import METRICS
@@ -30,7 +31,7 @@ def shown(files: Mapping[str, bytes]) -> dict[str, Any]:
     parts = [(score, metric, *_compared(score, metric)) for score in scores for metric in METRICS if _is(score, metric)]
     parts.sort(key=lambda part: list(TESTED_ON).index(part[0].split))
     return {
-        "words": json.loads(files["verdict.json"])["words"],
+        "words": json.loads(files[VERDICT])["words"],
         "differences": [_difference(score, metric, one, other) for score, metric, one, other in parts if other],
         "arms": _arms([(score, metric, one) for score, metric, one, other in parts if not other]),
     }
