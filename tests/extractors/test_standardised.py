@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
+import subprocess
+import sys
 import wave
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -240,6 +243,30 @@ def test_the_same_clip_makes_the_same_bytes_in_another_process() -> None:
             for name in ("video", "audio"):
                 there = batch[name][0].as_py()
                 assert hashlib.sha256(there).hexdigest() == hashlib.sha256(here[name]).hexdigest()
+
+
+ANEW = """
+import hashlib, sys
+from avlake.extractors import base
+from avlake.media.clip import Clip
+extractor, clip = base.load("standardised")(), Clip(sys.stdin.buffer.read())
+base.register(clip, [extractor], streams=("video",))
+row = extractor.measure(clip)
+print(hashlib.sha256(row["video"][0]).hexdigest(), hashlib.sha256(row["audio"][0]).hexdigest())
+"""
+
+
+def test_what_lies_in_new_memory_is_in_no_byte() -> None:
+    content = make_clip(moving_bar(), 0.2 * np.sin(np.arange(16_000) / 7), seconds=1)
+
+    def hashes(filling: str) -> bytes:
+        """Each block of memory that glibc hands out is filled with a byte made from this number."""
+        env = os.environ | {"MALLOC_PERTURB_": filling}
+        return subprocess.run(
+            [sys.executable, "-c", ANEW], input=content, env=env, stdout=subprocess.PIPE, check=True
+        ).stdout
+
+    assert len({hashes(filling) for filling in ("1", "85", "170")}) == 1
 
 
 def test_parameters_are_a_part_of_the_identity_and_are_checked() -> None:
