@@ -9,19 +9,24 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from avlake.datasets import synthetic
+from avlake.datasets.base import Entry
 from avlake.lake import Lake
 from avlake.pipelines import get_pipeline
 from avlake.runner import run
 from avlake.settings import Settings
 from avlake.stages.actual import expect, run_rows
-from avlake.stages.forecast import forecast, list_source, make_pilot, stored_pilot
+from avlake.stages.costs import Delivered, Pilot, UnitCost
+from avlake.stages.forecast import StoredPilot, forecast, hashes_of, list_source, make_pilot, stored_pilot
 
 PIPELINE = get_pipeline("voxforge_gender")
+MEDIA = PIPELINE.dataset.is_media
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +66,7 @@ def test_a_source_measured_whole_is_known_and_a_run_takes_just_that(landing: Pat
     listing = list_source(settings, PIPELINE, str(landing))
     assert (listing.drops, listing.files, len(listing.to_do)) == (2, 13, 13)
     made = make_pilot(settings, PIPELINE, str(landing), listing, size=99)
-    told = forecast(made, listing.to_do, jobs=2, landing_is_remote=False)
+    told = forecast(made, listing.to_do, is_media=MEDIA, jobs=2, landing_is_remote=False)
     assert (told["files"].low, told["files"].value, told["files"].high) == (30, 30, 30)
     assert told["delivered_bytes"].value == listing.size_bytes
     run(settings, pipeline=PIPELINE.name, source=str(landing), train=False, say=said.append)
@@ -95,11 +100,58 @@ def test_a_pilot_leaves_nothing_but_its_measurements(landing: Path, settings: Se
 def test_a_million_files_are_extrapolated(landing: Path, settings: Settings) -> None:
     listing = list_source(settings, PIPELINE, str(landing))
     made = make_pilot(settings, PIPELINE, str(landing), listing, size=8)
-    few, many = (forecast(made, listing.to_do, jobs=2, files=n, landing_is_remote=False) for n in (13_000, 1_000_000))
+    few, many = (
+        forecast(made, listing.to_do, is_media=MEDIA, jobs=2, files=n, landing_is_remote=False)
+        for n in (13_000, 1_000_000)
+    )
     assert many["delivered_files"].value == 1_000_000
     for name in ("files", "media_s", "delivered_bytes", "bronze_bytes"):
         assert many[name].value == pytest.approx(few[name].value * 1000 / 13, rel=0.01)
     assert many["media_s"].low < many["media_s"].value < many["media_s"].high
+
+
+def made_up(paths: dict[str, int], **more: Any) -> tuple[StoredPilot, list[Delivered]]:
+    """A pilot that measured the first two of these files (path -> recordings in it), and all of them to do."""
+    to_do = [Delivered("2026-09-01", Entry(path, path, "1", 1000 * max(1, n))) for path, n in paths.items()]
+    units = [
+        UnitCost("2026-09-01", unit.entry.path, unit.entry.size_bytes or 0, files=n, media_s=8.0 * n, cpu_s=1.0 * n)
+        for unit, n in zip(to_do[:2], paths.values(), strict=False)
+    ]
+    given = {"source": "/landing", "created_at": "2026-09-01", "drops": ["2026-09-01"], "hashes": {}} | more
+    return StoredPilot(**given, pilot=Pilot(1, 1.0, units, {}, 0.0, 0.0, 0.0, [])), to_do
+
+
+def test_recordings_outside_archives_are_counted_not_estimated() -> None:
+    heads = get_pipeline("talking_heads").dataset.is_media
+    clips = {f"mp4/ann/v{i}/{i}.mp4": 1 for i in range(48)}
+    pilot, to_do = made_up(clips | {"README.txt": 0, "mp4/ann/outside.mp4": 0})
+    told = forecast(pilot, to_do, is_media=heads, jobs=1, landing_is_remote=False)
+    assert (told["files"].low, told["files"].value, told["files"].high) == (48, 48, 48)
+    assert told["media_s"].value == pytest.approx(48 * 8.0) and told["delivered_files"].value == 50
+    many = forecast(pilot, to_do, is_media=heads, jobs=1, files=5000, landing_is_remote=False)
+    assert (many["files"].value, many["files"].half) == (4800, 0)
+
+
+def test_recordings_inside_archives_are_estimated_beside_those_that_are_counted() -> None:
+    paths = {"a.tgz": 3, "b.tgz": 5, "c.tgz": 4, "loose.wav": 1, "notes.txt": 0}
+    pilot, to_do = made_up(paths)
+    told = forecast(pilot, to_do, is_media=MEDIA, jobs=1, landing_is_remote=False)["files"]
+    assert told.value == pytest.approx(3 + 5 + 4 + 1) and told.least == 3 + 5 + 1
+
+
+def test_a_pilot_with_other_parameters_says_nothing_of_a_run(landing: Path, settings: Settings) -> None:
+    store, listing = Lake.open(settings).store, list_source(settings, PIPELINE, str(landing))
+    pilot, _ = made_up({"a.tgz": 3, "b.tgz": 5}, source=listing.uri, hashes=hashes_of(PIPELINE, None))
+    store.write("forecasts/voxforge_gender.json", json.dumps(asdict(pilot)).encode())
+    assert expect(settings, PIPELINE, str(landing)) is not None
+    assert expect(settings, PIPELINE, str(landing), params={"audio_quality": {"silence_db": "50"}}) is None
+
+
+def test_plan_takes_parameters_and_no_thresholds(landing: Path, tmp_path: Path) -> None:
+    done = avlake(tmp_path, "plan", "voxforge_gender", "--source", str(landing), "--set", "min_snr_db=3")
+    assert done.returncode == 2 and "EXTRACTOR.PARAMETER" in done.stderr
+    done = avlake(tmp_path, "plan", "voxforge_gender", "--source", str(landing), "--set", "audio_quality.no_such=3")
+    assert done.returncode == 2 and "no_such" in done.stderr
 
 
 def test_earlier_drops_make_a_forecast_where_no_pilot_was_made(landing: Path, settings: Settings) -> None:

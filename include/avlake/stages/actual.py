@@ -9,7 +9,7 @@ from avlake.lake import Lake
 from avlake.pipelines import Pipeline
 from avlake.settings import Settings
 from avlake.stages.estimate import total_by_size
-from avlake.stages.forecast import Forecast, Listing, forecast, has_pilot, list_source, stored_pilot
+from avlake.stages.forecast import Forecast, Listing, forecast, has_pilot, hashes_of, list_source, stored_pilot
 from avlake.tables import RUNS
 
 LEAST_DROPS = 2  # with fewer there is no spread to tell an interval from
@@ -41,14 +41,24 @@ def expect(
     drop: str | None = None,
     params: dict[str, dict[str, Any]] | None = None,
 ) -> Forecast | None:
-    """What a run is expected to take: from the source's pilot, else from earlier drops; None where there is neither."""
+    """What a run is expected to take: from the source's pilot, else from earlier drops; None where there is neither.
+
+    A pilot that measured with other parameters, or other versions of the extractors, says nothing of this run.
+    """
     lake = Lake.open(settings)
     rows = run_rows(lake)
     if not (rows or has_pilot(lake, pipeline.name)):
         return None
     listing = list_source(settings, pipeline, source, drop, params)
-    if stored := stored_pilot(lake, pipeline.name, listing.uri):
-        return forecast(stored, listing.to_do, jobs=settings.jobs, landing_is_remote="://" in listing.uri)
+    stored = stored_pilot(lake, pipeline.name, listing.uri)
+    if stored and stored.hashes == hashes_of(pipeline, params):
+        return forecast(
+            stored,
+            listing.to_do,
+            is_media=pipeline.dataset.is_media,
+            jobs=settings.jobs,
+            landing_is_remote="://" in listing.uri,
+        )
     return _from_runs(rows, pipeline, listing, settings.jobs)
 
 

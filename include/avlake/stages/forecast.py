@@ -3,7 +3,8 @@
 A pilot (`avlake.stages.pilot`) is measured once and kept in the lake, `forecasts/<pipeline>.json`. From it and a
 listing of what is still to do comes the forecast of any run over that source, with a 95 % interval
 (`avlake.stages.estimate`): what a delivered file costs by itself is extrapolated by its size, what a drop and a run
-cost is added. Where there is no pilot, earlier drops in ops.runs are the sample (`avlake.stages.actual`).
+cost is added. How many recordings there are is known from their paths, but for those in archives. Where there is no
+pilot, earlier drops in ops.runs are the sample (`avlake.stages.actual`).
 
 Not in it: training, the interpreter's own start, and whatever Airflow adds. The interval is that of the files: it takes
 the machine to be as fast and as busy as it was during the pilot, which measures each file once and so cannot tell how
@@ -15,7 +16,7 @@ from __future__ import annotations
 import json
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -26,6 +27,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from avlake.errors import RequestError, UnknownDrop
 from avlake.lake import Lake
+from avlake.media.archives import is_archive
 from avlake.pipelines import Pipeline
 from avlake.settings import Settings
 from avlake.stages import bounded
@@ -94,6 +96,7 @@ class StoredPilot:
     source: str
     created_at: str
     drops: list[str]
+    hashes: dict[str, str]  # by extractor: the version and the parameters that it measured with
     pilot: Pilot
 
 
@@ -131,7 +134,7 @@ def _done(
 ) -> set[tuple[str, str]]:
     """(drop, path) of delivered files of which nothing is left to measure."""
     lake, dataset = Lake.open(settings), pipeline.dataset
-    hashes = {name: extractor.params_hash for name, extractor in pipeline.configured(params).items()}
+    hashes = hashes_of(pipeline, params)
     places = sorted({(dataset.name, unit.drop) for unit in found}.intersection(lake.drops()))
     with bounded.connect() as con:
         bounded.show(con, "files", lake, BRONZE_FILES, places)
@@ -143,6 +146,11 @@ def _done(
         con.register("listed", pa.table(arrays, ["drop_date", "path", "source_version"]))
         con.register("identities", pa.table({"extractor": list(hashes), "params_hash": list(hashes.values())}))
         return set(con.execute(DONE).fetchall())
+
+
+def hashes_of(pipeline: Pipeline, params: dict[str, dict[str, Any]] | None) -> dict[str, str]:
+    """By extractor what stands for its version and parameters."""
+    return {name: extractor.params_hash for name, extractor in pipeline.configured(params).items()}
 
 
 def make_pilot(
@@ -163,7 +171,7 @@ def make_pilot(
     drawn = draw(by_drop, size, size=lambda unit: unit.entry.size_bytes or 0)
     pilot = run_pilot(settings, pipeline, opened, drawn, params=params, progress=progress)
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    made = StoredPilot(listing.uri, now, listing.drops_to_do, pilot)
+    made = StoredPilot(listing.uri, now, listing.drops_to_do, hashes_of(pipeline, params), pilot)
     Lake.open(settings).store.write(_name(pipeline.name), json.dumps(asdict(made), indent=1).encode())
     return made
 
@@ -186,11 +194,18 @@ def _name(pipeline: str) -> str:
 
 
 def forecast(
-    stored: StoredPilot, to_do: Sequence[Delivered], *, jobs: int, files: int | None = None, landing_is_remote: bool
+    stored: StoredPilot,
+    to_do: Sequence[Delivered],
+    *,
+    is_media: Callable[[str], bool],
+    jobs: int,
+    files: int | None = None,
+    landing_is_remote: bool,
 ) -> Forecast:
     """What is left to do, from a pilot.
 
     Args:
+        is_media: is a file of this path measured?
         files: extrapolate to so many delivered files like those of `to_do`, in drops as large as theirs.
     """
     pilot, basis = stored.pilot, f"a pilot of {len(stored.pilot.units)} files on {stored.created_at[:10]}"
@@ -198,30 +213,40 @@ def forecast(
         return Forecast(dict.fromkeys(NAMES, Estimate(0.0)), basis)
     measured = {(u.drop, u.path): u for u in pilot.units}
     inside = [known for u in to_do if (known := measured.get((u.drop, u.entry.path)))]
-    rest = [u.entry for u in to_do if (u.drop, u.entry.path) not in measured]
     by_size = all(u.entry.size_bytes is not None for u in to_do)  # an HTTP index need not tell: then all are alike
-    sizes = np.array([max(1, u.entry.size_bytes or 0) if by_size else 1 for u in to_do], float)
-    count, drops = float(len(to_do)), float(len({u.drop for u in to_do}))
-    rest_files, rest_size, size_sd = (
-        float(len(rest)),
-        float(sum((e.size_bytes or 0) if by_size else 1 for e in rest)),
-        0.0,
-    )
-    if files is not None:
+    rest = [(u.entry.path, max(1.0, u.entry.size_bytes or 0.0) if by_size else 1.0) for u in to_do]
+    scale, count, drops = 1.0, float(len(to_do)), float(len({u.drop for u in to_do}))
+    plain = sum(is_media(path) and not is_archive(path) for path, _ in rest)
+    if files is None:
+        rest = [one for u, one in zip(to_do, rest, strict=True) if (u.drop, u.entry.path) not in measured]
+    else:
         scale, inside = files / count, []
-        rest_files, rest_size, drops, count = float(files), float(sizes.sum()) * scale, drops * scale, float(files)
-        size_sd = files * float(sizes.std(ddof=1)) / len(sizes) ** 0.5 if len(sizes) > 1 else 0.0
-    of_pilot = [float(max(1, u.size_bytes)) if by_size else 1.0 for u in pilot.units]
+        count, drops = float(files), drops * scale
 
-    def total(column: str) -> Estimate:
-        values = [float(getattr(u, column)) for u in pilot.units]
-        already = float(sum(getattr(u, column) for u in inside))
+    def total(column: str, of: Callable[[str], bool] = lambda path: True) -> Estimate:
+        """Over the delivered files of which `of` holds; the others have none."""
+        already = float(sum(getattr(u, column) for u in inside if of(u.path)))
+        sizes = np.array([size for path, size in rest if of(path)])
+        if not len(sizes):
+            return Estimate(already, least=already)
+        seen = [u for u in pilot.units if of(u.path)] or pilot.units
+        n = len(sizes) * scale
         return total_by_size(
-            of_pilot, values, rest=rest_files, rest_size=rest_size, known=already, rest_size_sd=size_sd
+            [float(max(1, u.size_bytes)) if by_size else 1.0 for u in seen],
+            [float(getattr(u, column)) for u in seen],
+            rest=n,
+            rest_size=float(sizes.sum()) * scale,
+            known=already,
+            rest_size_sd=n * float(sizes.std(ddof=1)) / len(sizes) ** 0.5 if files and len(sizes) > 1 else 0.0,
         )
 
-    delivered = Estimate(rest_size + sum(u.size_bytes for u in inside), 0.0) if by_size else total("size_bytes")
-    media, seconds = total("files"), total("media_s")
+    def holding(path: str) -> bool:
+        return is_archive(path) or is_media(path)
+
+    known_size = sum(size for _, size in rest) * scale + sum(u.size_bytes for u in inside)
+    delivered = Estimate(known_size) if by_size else total("size_bytes")
+    media = total("files", is_archive) + Estimate(plain * scale, least=plain if files is None else 0.0)
+    seconds = total("media_s", holding)
     handled = {"ingest": delivered, "bronze": total("kept_bytes"), "silver": seconds, "gold": seconds}
     shards = math.ceil(max(1.0, media.value / drops / FILES_PER_SHARD))  # of a drop; drops come one after another
     at_once = shards / math.ceil(shards / jobs)
@@ -233,10 +258,10 @@ def forecast(
 
     estimates = {"delivered_files": Estimate(count), "delivered_bytes": delivered, "files": media, "media_s": seconds}
     start = pilot.start_cpu_s * jobs
-    measuring = total("cpu_s") + step("measure", "cpu_s") + Estimate(start)
+    measuring = total("cpu_s", holding) + step("measure", "cpu_s") + Estimate(start)
     estimates["measure_cpu_s"] = measuring
     estimates["cpu_s"] = sum((step(name, "cpu_s") for name in (*PER_DROP, *PER_RUN) if name != "measure"), measuring)
-    wall = total("wall_s") + step("measure", "wall_s")
+    wall = total("wall_s", holding) + step("measure", "wall_s")
     fetching = Estimate(pilot.fetch_s_per_byte * delivered.value + pilot.start_wall_s)
     serial = (step(name, "wall_s") for name in (*PER_DROP, *PER_RUN) if name != "measure")
     estimates["wall_s"] = sum(serial, wall.times(1 / at_once) + fetching)
