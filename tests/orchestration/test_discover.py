@@ -4,18 +4,25 @@ import http.server
 import json
 import shutil
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
 from avlake.datasets.synthetic import write_drop
 from avlake.lake import Lake
 from avlake.orchestration.discover import bronze_fingerprints, fingerprint, start_runs
-from avlake.pipelines import get_pipeline
+from avlake.pipelines import PIPELINES, get_pipeline
 from avlake.settings import Settings
+from avlake.stages.commit import commit
+from avlake.stages.extract import measure_shard, plan
 from avlake.stages.ingest import ingest
+from avlake.stages.thresholds import adopt
+from avlake.stages.unmeasured import unmeasured
+from clips import make_clip
 
 DROPS = ("2026-03-01", "2026-03-02")
 VOXFORGE = get_pipeline("voxforge_gender").dataset
@@ -52,25 +59,44 @@ class Answers(http.server.BaseHTTPRequestHandler):
     """Airflow's REST API, as far as discovery asks: nothing runs, and whatever is to be started is."""
 
     started: ClassVar[list[str]] = []
+    run_ids: ClassVar[list[str]] = []
 
     def do_GET(self) -> None:
         self._say({"dag_runs": [], "total_entries": 0})
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
+        said = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if self.path.endswith("dagRuns"):
+            if said["dag_run_id"] in self.run_ids:
+                self._say({"detail": "there is a run of this id"}, status=409)
+                return
+            self.run_ids.append(said["dag_run_id"])
             self.started.append(self.path.split("/")[-2])
         self._say({"access_token": "token", "dag_run_id": "started"})
 
     def log_message(self, *_: object) -> None: ...
 
-    def _say(self, answer: dict[str, object]) -> None:
-        self.send_response(200)
+    def _say(self, answer: dict[str, object], status: int = 200) -> None:
+        self.send_response(status)
         self.end_headers()
         self.wfile.write(json.dumps(answer).encode())
 
 
-def test_a_missing_model_file_holds_back_its_own_pipeline_alone(tmp_path, monkeypatch):
+@pytest.fixture
+def airflow(monkeypatch):
+    """An Airflow that starts each run once."""
+    monkeypatch.setattr(Answers, "started", [])
+    monkeypatch.setattr(Answers, "run_ids", [])
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        connection = json.dumps({"conn_type": "http", "host": url, "login": "avlake", "password": "secret"})
+        monkeypatch.setenv("AIRFLOW_CONN_AVLAKE_AIRFLOW", connection)
+        yield Answers
+        server.shutdown()
+
+
+def test_a_missing_model_file_holds_back_its_own_pipeline_alone(airflow, tmp_path, monkeypatch):
     landing = tmp_path / "landing"
     write_drop(landing, DROPS[0], speakers=1, utterances=1)
     clip = landing / "voxceleb" / DROPS[0] / "mp4" / "ann" / "v1" / "00001.mp4"
@@ -79,18 +105,50 @@ def test_a_missing_model_file_holds_back_its_own_pipeline_alone(tmp_path, monkey
     monkeypatch.setenv("AVLAKE_URI", str(tmp_path / "lake"))
     monkeypatch.setenv("AVLAKE_LANDING", str(landing))
     monkeypatch.setenv("AVLAKE_MODELS", str(tmp_path / "models"))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        url = f"http://127.0.0.1:{server.server_port}"
-        connection = json.dumps({"conn_type": "http", "host": url, "login": "avlake", "password": "secret"})
-        monkeypatch.setenv("AIRFLOW_CONN_AVLAKE_AIRFLOW", connection)
-        with pytest.raises(
-            AirflowFailException, match=r"blaze_face_short_range\.tflite is missing.*avlake models pull"
-        ):
-            start_runs("talking_heads")
-        assert Answers.started == []
-        assert start_runs("voxforge_gender") == {"drops": 1, "started": 1}
-        assert Answers.started == ["voxforge_gender"]
-        shutil.rmtree(landing / "voxceleb")
-        assert start_runs("talking_heads") == {"drops": 0, "started": 0}
-        server.shutdown()
+    with pytest.raises(AirflowFailException, match=r"blaze_face_short_range\.tflite is missing.*avlake models pull"):
+        start_runs("talking_heads")
+    assert airflow.started == []
+    assert start_runs("voxforge_gender") == {"drops": 1, "started": 1}
+    assert airflow.started == ["voxforge_gender"]
+    shutil.rmtree(landing / "voxceleb")
+    assert start_runs("talking_heads") == {"drops": 0, "started": 0}
+
+
+def test_clips_newly_sampled_start_a_run_for_their_drop_once(airflow, tmp_path, monkeypatch):
+    landing, settings = tmp_path / "landing", Settings(uri=str(tmp_path / "lake"), jobs=1)
+    lake, heads = Lake.open(settings), get_pipeline("talking_heads")
+    monkeypatch.setitem(PIPELINES, heads.name, replace(heads, extractors=("media", "fingerprints")))  # need no model
+    monkeypatch.setenv("AVLAKE_URI", settings.uri)
+    monkeypatch.setenv("AVLAKE_LANDING", str(landing))
+    for drop, speaker, clips in ((DROPS[0], "ann", 3), (DROPS[1], "bob", 1)):
+        for clip in range(clips):
+            path = landing / "voxceleb" / drop / "mp4" / speaker / "v1" / f"{clip}.mp4"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            content = make_clip(None, np.linspace(0, 0.1 * (clip + 1), 8000))
+            path.write_bytes(b"no clip" if clip == 2 else content)
+
+    def discovered() -> list[str]:
+        """By kind and drop, the runs that are started now."""
+        before = len(airflow.run_ids)
+        assert start_runs(heads.name)["drops"] == 2
+        return [run_id.rpartition("__")[0] for run_id in airflow.run_ids[before:]]
+
+    def take(drop: str, **thresholds: object) -> None:
+        """What a run over a drop does, or one over gold that changes the sample."""
+        ingest(settings, dataset="voxceleb", source=str(landing), drop=drop, run_id="test")
+        adopt(lake, heads, thresholds, who="avlake", run_id=str(thresholds))
+        planned = plan(settings, pipeline=heads.name, drop=drop, run_id="test")
+        for shard in range(planned.shards):
+            measure_shard(settings, plan=planned.plan, shard=shard, run_id="test")
+        commit(settings, plan=planned.plan, run_id="test")
+
+    assert discovered() == [f"discovered__{drop}" for drop in DROPS]
+    take(DROPS[0], sampling="per_speaker", clips_per_speaker=1)
+    take(DROPS[1])
+    assert discovered() == []
+    adopt(lake, heads, {"sampling": "all"}, who="avlake", run_id="gold")
+    assert discovered() == [f"sampled__{DROPS[0]}"]
+    assert discovered() == []  # a run that failed is not repeated
+    take(DROPS[0])
+    assert unmeasured(lake, heads) == {}  # the broken clip was looked at
+    assert discovered() == []

@@ -19,7 +19,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from avlake.orchestration.context import task_settings
 from avlake.orchestration.params import params_of
-from avlake.orchestration.runs import asks, call, given_thresholds, leave_to_later_run
+from avlake.orchestration.runs import asks, call, given_thresholds, leave_to_later_run, tell_unmeasured
 from avlake.pipelines import get_pipeline
 from avlake.settings import Settings
 
@@ -61,6 +61,7 @@ def approve(pipeline: str) -> tuple[Any, Any]:
         mark = silver_mark(task_settings(), pipeline)  # before it is read: what comes later is noticed
         given = given_thresholds(pipeline)
         found = call("preview.preview", pipeline=pipeline, thresholds=given)
+        tell_unmeasured(pipeline, given)
         return {
             "rows": found["rows"],
             "kept": found["kept"],

@@ -1,4 +1,4 @@
-"""Finding new and changed drops in the landing zone, and starting a run for each."""
+"""Finding new and changed drops in the landing zone, and clips newly sampled, and starting a run for each drop."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from avlake.orchestration.context import task_settings
 from avlake.orchestration.server import CONNECTION
 from avlake.pipelines import get_pipeline
 from avlake.settings import Settings
+from avlake.stages.unmeasured import unmeasured
 from avlake.tables import BRONZE_FILES
 
 # Every row of a file's delivery has its source_uri; the file's own path is a prefix of its members'.
@@ -29,8 +30,12 @@ FROM files WHERE dataset = ? GROUP BY drop_date, source_uri
 def start_runs(pipeline: str) -> dict[str, int]:
     """Start a run, under its date as partition key, for every drop of which bronze does not hold what lies there now.
 
-    The run's id names what lies there and which version of the drop bronze holds. Airflow refuses an id twice, so a run
-    that failed is not repeated every 15 minutes, but a drop that goes back to an earlier delivery is noticed.
+    And for every drop with clips that are sampled and that no run has looked at, see `stages.unmeasured`: a sample is
+    of all drops, so another one leaves drops to measure of which nothing has changed.
+
+    The run's id names what lies there and which version of the drop bronze holds, or the clips that are to be measured.
+    Airflow refuses an id twice, so a run that failed is not repeated every 15 minutes, but a drop that goes back to an
+    earlier delivery is noticed.
 
     Returns:
         How many drops were seen, and how many runs were started.
@@ -38,17 +43,24 @@ def start_runs(pipeline: str) -> dict[str, int]:
     settings = task_settings()
     if not settings.landing:
         raise AirflowSkipException("AVLAKE_LANDING names no landing zone")
-    airflow, dataset, lake = _airflow(), get_pipeline(pipeline).dataset, Lake.open(settings)
+    airflow, chosen, lake = _airflow(), get_pipeline(pipeline), Lake.open(settings)
+    dataset = chosen.dataset
     source = dataset.open_source(settings.landing, settings)
     # Runs first: one that ends after this has committed before bronze is read.
     under_way = {run["partition_key"] for run in airflow.active_runs(pipeline)}
     held, drops, started = bronze_fingerprints(lake, dataset.name), source.drops(), 0
+    missing = unmeasured(lake, chosen)
     for drop in drops:
         now = fingerprint((entry.path, entry.version) for entry in source.entries(drop))
-        if drop in under_way or now == held.get(drop, fingerprint([])):
+        if drop in under_way:
+            continue
+        if now != held.get(drop, fingerprint([])):
+            run_id = f"discovered__{drop}__{lake.drop_version(BRONZE_FILES, dataset.name, drop)}-{now}"
+        elif drop in missing:
+            run_id = f"sampled__{drop}__{missing[drop].mark}"
+        else:
             continue
         _check_models(pipeline, settings)
-        run_id = f"discovered__{drop}__{lake.drop_version(BRONZE_FILES, dataset.name, drop)}-{now}"
         if airflow.trigger(pipeline, key=drop, conf={"source": settings.landing}, run_id=run_id):
             print(f"started {run_id}")
             started += 1
@@ -64,7 +76,7 @@ def _check_models(pipeline: str, settings: Settings) -> None:
     try:
         get_pipeline(pipeline).check_models(settings)
     except RequestError as error:
-        raise AirflowFailException(f"{pipeline} has new drops, and no run is started: {error}") from None
+        raise AirflowFailException(f"{pipeline} has drops to measure, and no run is started: {error}") from None
 
 
 def bronze_fingerprints(lake: Lake, dataset: str) -> dict[str, str]:

@@ -99,6 +99,19 @@ def adopt(pipeline: str, given: dict[str, Any]) -> None:
             raise AirflowFailException(str(error)) from error
 
 
+def tell_unmeasured(pipeline: str, thresholds: dict[str, Any] | None) -> None:
+    """Log how many clips gold is about that no run has looked at."""
+    from avlake.lake import Lake
+    from avlake.stages.unmeasured import unmeasured
+
+    if found := unmeasured(Lake.open(task_settings()), get_pipeline(pipeline), thresholds):
+        print(
+            f"{sum(one.clips for one in found.values())} sampled clips are not measured, of the drops "
+            f"{', '.join(sorted(found))}: discover_drops starts runs for those in AVLAKE_LANDING; trigger {pipeline} "
+            "for others"
+        )
+
+
 def wake_downstream(changed: bool, why_not: str) -> None:
     """Skip, and so emit no event, when nothing changed.
 

@@ -25,6 +25,7 @@ from avlake.orchestration.runs import (
     given_thresholds,
     leave_to_later_run,
     no_work,
+    tell_unmeasured,
     wake_downstream,
 )
 from avlake.pipelines import get_pipeline
@@ -77,15 +78,18 @@ def silver(pipeline: str) -> TaskGroup:
     @task
     def plan() -> dict[str, Any]:
         params = get_current_context()["params"]
-        adopt(pipeline, given_sampling(pipeline, params))
-        return call(
+        sampling = given_sampling(pipeline, params)
+        planned = call(
             "extract.plan",
             pipeline=pipeline,
             drop=current_drop(),
             limit=params["limit"],
             files_per_task=params["files_per_task"],
             params=extractor_params(pipeline, params),
+            thresholds=sampling,
         )
+        adopt(pipeline, sampling)  # not before: what is refused must not hold from now on
+        return planned
 
     @task(execution_timeout=BRIEF)
     def shards(planned: dict[str, Any]) -> list[dict[str, Any]]:
@@ -142,11 +146,14 @@ def curate(pipeline: str) -> Any:
     @task(pool=assets.POOL, trigger_rule="none_failed")
     def curate() -> dict[str, Any]:
         if asks(pipeline):
+            thresholds: dict[str, Any] | None
             thresholds, who = approved(pipeline)
             report = call("curate.curate", pipeline=pipeline, thresholds=thresholds, who=who)
         else:
             leave_to_later_run()
-            report = call("curate.curate", pipeline=pipeline, thresholds=given_thresholds(pipeline))
+            thresholds = given_thresholds(pipeline)
+            report = call("curate.curate", pipeline=pipeline, thresholds=thresholds)
+        tell_unmeasured(pipeline, thresholds)
         return {"changed": report["changed"], **report["rows"]}
 
     return curate()
