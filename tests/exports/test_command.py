@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from shelf import TABLE
+from shelf import NAMES, TABLE, make_shelf, replace_table, row
 
 from avlake.settings import Settings
+from avlake.stages.export import export
 
 
 def avlake(settings: Settings, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -32,6 +33,20 @@ def test_what_is_left_out_is_counted(shelf: Settings, tmp_path: Path) -> None:
     assert done.stderr.splitlines() == [
         "3 rows of 3 files in all",
         "1 rows are left out: their files are no recordings",
+    ]
+
+
+def test_clips_scored_elsewhere_are_counted_and_keep_nothing_from_being_exported(tmp_path: Path) -> None:
+    shelf = make_shelf(tmp_path / "own")
+    scored = row("x.mp4", dataset="scores", drop_date="1970-01-01", file_id="5" * 32)
+    replace_table(shelf, [row(NAMES["odd"]), scored])
+    for form in ("hf", "webdataset", "lhotse", "m3u"):
+        report = export(shelf, table=TABLE, to=str(tmp_path / form), form=form)
+        assert (report.rows, report.left_out, report.elsewhere) == (1, 1, 1), form
+    done = avlake(shelf, tmp_path, TABLE, "--to", "list", "--format", "m3u")
+    assert done.stderr.splitlines() == [
+        "1 rows of 1 files in list",
+        "1 rows are left out: their files are not in the lake, for they were scored elsewhere",
     ]
 
 

@@ -7,7 +7,8 @@ import io
 import json
 import math
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import duckdb
 import numpy as np
@@ -18,6 +19,8 @@ from shelf import NAMES, TABLE, Exported, delivered, make_shelf, replace_table, 
 
 import datasets
 from avlake.errors import RequestError
+from avlake.exports.hf import card
+from avlake.exports.recordings import Recordings
 from avlake.settings import Settings
 from avlake.stages.export import export
 
@@ -108,3 +111,20 @@ def test_a_column_called_audio_is_refused(tmp_path: Path) -> None:
     replace_table(shelf, [row(NAMES["odd"], audio="x")], audio=pa.string())
     with pytest.raises(RequestError, match="audio"):
         export(shelf, table=TABLE, to=str(tmp_path / "x"), form="hf")
+
+
+@pytest.mark.parametrize(
+    ("said", "hub"),
+    [
+        ("CC-BY-4.0", "cc-by-4.0"),
+        ("GPL-3.0-or-later", "gpl-3.0"),
+        ("CC-BY-4.0 (annotations); clips: their makers'", "other"),
+        ("MIT-like", "other"),
+        ("unknown", "unknown"),
+    ],
+)
+def test_a_licence_that_the_hub_does_not_know_is_other(said: str, hub: str) -> None:
+    one = SimpleNamespace(summary=[{"licence": said}], splits=["train"], kinds=["audio"], table=TABLE, rows=0)
+    one.totals, one.schema = lambda *names: [], SimpleNamespace(names=[])
+    header = card(cast(Recordings, one)).split("---")[1]
+    assert f"license:\n- {hub}\n" in header

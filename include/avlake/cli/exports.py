@@ -40,5 +40,9 @@ def export(
     if done.not_kept:
         print(f"{done.not_kept} of them are not kept by gold; --where kept leaves them out", file=sys.stderr)
     if done.left_out:
-        why = "no recordings, or were never measured" if form == "lhotse" else "no recordings"
+        why = "no recordings" + (", have no sound, or were never measured" if form == "lhotse" else "")
+        if done.elsewhere == done.left_out:
+            why = "not in the lake, for they were scored elsewhere"
+        elif done.elsewhere:
+            why += f", and {done.elsewhere} are not in the lake, for they were scored elsewhere"
         print(f"{done.left_out} rows are left out: their files are {why}", file=sys.stderr)

@@ -18,6 +18,24 @@ from avlake.exports.recordings import Recordings
 from avlake.settings import MIB
 
 GROUP_BYTES, GROUP_ROWS = 16 * MIB, 1000  # a row group: what is in memory, for each split
+# https://huggingface.co/docs/hub/repositories-licenses, of those that data comes under
+HUB_LICENCES = {
+    *(
+        "apache-2.0",
+        "mit",
+        "unknown",
+        "cc0-1.0",
+        "odbl",
+        "pddl",
+        "odc-by",
+        "cdla-permissive-1.0",
+        "cdla-permissive-2.0",
+    ),
+    *("gpl-2.0", "gpl-3.0", "lgpl-2.1", "lgpl-3.0", "agpl-3.0", "gfdl", "cdla-sharing-1.0"),
+    *("cc-by-2.0", "cc-by-2.5", "cc-by-3.0", "cc-by-4.0", "cc-by-sa-3.0", "cc-by-sa-4.0", "cc-by-nd-4.0"),
+    *("cc-by-nc-2.0", "cc-by-nc-3.0", "cc-by-nc-4.0", "cc-by-nc-nd-3.0", "cc-by-nc-nd-4.0"),
+    *("cc-by-nc-sa-2.0", "cc-by-nc-sa-3.0", "cc-by-nc-sa-4.0"),
+}
 CELL_MAX_BYTES = (1 << 31) - 1 - MIB  # Arrow counts the bytes of a binary column in 32 bits
 
 
@@ -141,4 +159,4 @@ def _table(recordings: Recordings, *names: str) -> list[str]:
 def _hub_licence(name: str) -> str:
     """An SPDX name as the Hub spells it; `other` where it has no such licence."""
     plain = name.lower().removesuffix("-or-later").removesuffix("-only")
-    return plain if plain.startswith(("gpl-", "lgpl-", "agpl-", "cc-by-", "cc0-", "apache-", "mit")) else "other"
+    return plain if plain in HUB_LICENCES else "other"

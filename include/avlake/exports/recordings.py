@@ -22,8 +22,10 @@ from avlake.exports.recording import MEASURED, NO_SPLIT, SAID, WINDOW, Bytes, Re
 from avlake.exports.rows import Selection
 from avlake.lake import Lake
 
+ELSEWHERE = "scores"  # the dataset of clips that were measured elsewhere: their recordings are not in the lake
 MEDIA = "avlake media"  # a column beside the table's own
 KIND = f"split_part(\"{MEDIA}\".media_type, '/', 1)"
+MEASURABLE = " AND ".join(f'"{MEDIA}".{name} IS NOT NULL' for name in MEASURED)
 ORDER = ("train", "validation", "test")
 
 
@@ -33,7 +35,7 @@ class Recordings:
     def __init__(self, selection: Selection, lake: Lake, scratch: Path, *, measured: bool = False) -> None:
         """
         Args:
-            measured: only files whose duration is known.
+            measured: only files with sound whose duration is known.
 
         Raises:
             RequestError: for a table whose rows are of no files.
@@ -47,7 +49,7 @@ class Recordings:
                 "export it as parquet, csv or jsonl"
             )
         self._joined = _joined(selection)
-        self._ours = f"{KIND} IN ('audio', 'video')" + (f' AND "{MEDIA}".duration_s IS NOT NULL' if measured else "")
+        self._ours = f"{KIND} IN ('audio', 'video')" + (f" AND {MEASURABLE}" if measured else "")
         self._refuse_unknown()
         split = "split" if "split" in self.schema.names else f"'{NO_SPLIT}'"
         self.summary = selection.rows(
@@ -63,8 +65,13 @@ class Recordings:
 
     @cached_property
     def left_out(self) -> int:
-        """Rows of files that are no recordings (or, if asked for, were never measured)."""
+        """Rows of files that are no recordings or not in the lake, or if asked for, without sound or a duration."""
         return self._selection.count() - self.rows
+
+    @cached_property
+    def elsewhere(self) -> int:
+        """Of those left out: rows of clips that were scored elsewhere."""
+        return self._selection.count(f"dataset = '{ELSEWHERE}'") if "dataset" in self.schema.names else 0
 
     @property
     def kinds(self) -> list[str]:
@@ -107,8 +114,10 @@ class Recordings:
             yield from batch.to_pylist()
 
     def _refuse_unknown(self) -> None:
+        ours = f"t.dataset IS DISTINCT FROM '{ELSEWHERE}'" if "dataset" in self.schema.names else "true"
         unknown = self._selection.rows(
-            f'SELECT count(*) AS n, any_value(file_id) AS one FROM {self._joined} WHERE "{MEDIA}".path IS NULL'
+            f"""SELECT count(*) AS n, any_value(file_id) AS one FROM {self._joined} AS t
+            WHERE "{MEDIA}".path IS NULL AND {ours}"""
         )[0]
         if unknown["n"]:
             raise WorkError(

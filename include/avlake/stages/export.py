@@ -29,7 +29,8 @@ class ExportReport:
     rows: int
     files: int | None  # recordings; None where the format holds rows alone
     not_kept: int  # rows that gold has decided against; they are exported like the others
-    left_out: int  # rows that are of no recording
+    left_out: int  # rows that are of no recording, or of none that the format can hold
+    elsewhere: int = 0  # of them, those scored elsewhere: their recordings are not in the lake
 
 
 def export(
@@ -80,7 +81,7 @@ def _export_media(
     }
     writers[form](recordings, aside.path)
     files = sum(part["files"] for part in recordings.totals("dataset", "drop_date"))
-    report = ExportReport(to, recordings.rows, files, rows.not_kept, recordings.left_out)
+    report = ExportReport(to, recordings.rows, files, rows.not_kept, recordings.left_out, recordings.elsewhere)
     manifest = {
         "avlake": __version__,
         "format": form,
