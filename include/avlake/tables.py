@@ -156,7 +156,7 @@ SCORES = Table(
     _schema(
         file_id=TEXT,  # first 32 hex digits of sha256("scores/path")
         dataset=TEXT,  # always `scores`
-        drop_date=DATE,  # the day the file was read
+        drop_date=DATE,  # always 1970-01-01: of no drop
         path=TEXT,  # as the file says
         subject_id=TEXT,
         face_presence_ratio=pa.float64(),

@@ -23,6 +23,7 @@ from avlake.lake import Lake
 from avlake.learn import curation
 from avlake.learn.impact import Design
 from avlake.pipelines import get_pipeline
+from avlake.runner import run
 from avlake.settings import MIB, Settings
 from avlake.stages.contents import store_bytes
 from avlake.stages.pages import sheet
@@ -245,6 +246,15 @@ def test_figures_are_those_of_gold(rich: tuple[Settings, Page]) -> None:
     for reason in ("low_face_presence", "blurry", "low_speech", "duplicate"):
         n = sql(settings, f"SELECT count(*) FROM gold.talking_heads WHERE contains(reject_reason, '{reason}')")
         assert page.count(reason) == str(n) != "0"
+
+
+def test_a_lake_of_scores_alone_has_a_page(tmp_path: Path) -> None:
+    file = tmp_path / "scores.csv"
+    file.write_text("filepath_video,speaker_id,face_presence_ratio,avg_blur_score,speech_ratio\na.mp4,ann,1,80,0.95\n")
+    settings = Settings(uri=str(tmp_path / "lake"), warehouse=str(tmp_path / "warehouse.duckdb"))
+    run(settings, pipeline=PIPELINE, scores=str(file))
+    page = page_of(settings)
+    assert "clips1 kept1" in page.text and "a.mp4" in page.text
 
 
 def test_keep_counts_are_what_deciding_again_would_keep(rich: tuple[Settings, Page]) -> None:

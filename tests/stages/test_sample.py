@@ -12,14 +12,16 @@ import numpy as np
 import pytest
 from heads import Head, shelve
 
+from avlake import warehouse
 from avlake.errors import RequestError
 from avlake.lake import Lake
 from avlake.learn.diagnosis import MIN_CLIPS, diagnose
 from avlake.pipelines import PIPELINES, Sampling, TalkingHeadsThresholds, get_pipeline
 from avlake.runner import RunReport, run
 from avlake.settings import Settings
-from avlake.stages import sample
+from avlake.stages import sample, takedowns
 from avlake.stages.curate import curate
+from avlake.stages.ingest import ingest
 from clips import make_clip
 
 DROP, LATER = "2026-09-01", "2026-09-02"
@@ -138,7 +140,7 @@ def test_only_what_is_sampled_is_measured_and_what_was_measured_stays(settings: 
     assert not any(drop.partial for drop in first.drops.values())
     assert sum(drop.measured for drop in first.drops.values()) == 3
     assert first.gold.kept["gold.talking_heads_manifest"] == 3
-    assert any(line.startswith("sample  at most 1 clips per speaker: 3 of 12 clips") for line in said)
+    assert any(line.startswith("sample  at most 1 clip per speaker: 3 of 12 clips") for line in said)
     before = measured(settings)
     more = work(settings, landing, sampling="top_speakers", top_speakers=1)
     assert before.items() <= measured(settings).items() and len(measured(settings)) == 8
@@ -175,7 +177,9 @@ def test_a_hopeless_task_stops_before_anything_is_measured_and_says_why(settings
     assert any(line.startswith("task  hopeless: 3 speakers in 3 clips") for line in said)
     manifest = Lake.open(settings).scan("gold.talking_heads_manifest")
     assert manifest is not None and manifest.count_rows() == 12
-    work(settings, landing, sampling="all")  # s1 and s2 have two videos and enough clips
+    shown = warehouse.select(settings, "SELECT count(*) FROM gold.talking_heads_manifest WHERE kept")[1]
+    assert shown == [(3,)]
+    work(settings, landing)  # what was refused does not hold from now on; s1 and s2 have two videos and enough clips
     assert len(measured(settings)) == 12
 
 
@@ -185,6 +189,35 @@ def test_the_lines_of_an_analysis(settings: Settings) -> None:
     assert (found.drops, found.clips, found.speakers, found.sampled) == (2, 21, 6, 4)
     assert (found.fewest, found.median, found.most) == (1, 3.5, 6)
     assert found.videos == sum(-(-(i + 1) // 2) for i in range(6))
+
+
+def test_who_was_taken_down_takes_no_place_though_a_drop_has_no_labels_yet(settings: Settings, tmp_path: Path) -> None:
+    shelve(settings, [Head("mp4/ann/v1/1.mp4"), Head("mp4/bob/v1/1.mp4")])
+    takedowns.add(settings, subjects=["voxceleb/ann"], reason="asked", who="ada")
+    landing = tmp_path / "landing" / "voxceleb" / LATER
+    for person in ("ann", "bob"):
+        (landing / "mp4" / person / "v2").mkdir(parents=True)
+        (landing / "mp4" / person / "v2" / "1.mts").write_bytes(person.encode())
+    ingest(settings, dataset="voxceleb", source=str(tmp_path / "landing"), drop=LATER, run_id="test")
+    found = sample.analyse(Lake.open(settings), get_pipeline(PIPELINE), Sampling())
+    assert (found.clips, found.speakers, found.sampled) == (2, 1, 2)
+
+
+def test_video_outside_the_layout_is_named(settings: Settings, tmp_path: Path) -> None:
+    landing = tmp_path / "landing" / "voxceleb" / DROP
+    for path in (
+        "mp4/ann/v1/1.mp4",
+        "mp4/ann/v1/._2.mp4",
+        "talks/b.rmvb",
+        "talks/a.mp4",
+        "a.txt",
+    ):
+        (landing / path).parent.mkdir(parents=True, exist_ok=True)
+        (landing / path).write_text(path)
+    ingest(settings, dataset="voxceleb", source=str(tmp_path / "landing"), drop=DROP, run_id="test")
+    found = sample.analyse(Lake.open(settings), get_pipeline(PIPELINE), Sampling())
+    assert (found.clips, found.outside) == (1, 2)
+    assert "outside  2 video files not in the layout, e.g. talks/a.mp4: left out" in found.lines()
 
 
 # --- the diagnosis itself

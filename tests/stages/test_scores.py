@@ -16,7 +16,8 @@ from avlake.errors import RequestError
 from avlake.lake import Lake
 from avlake.runner import RunReport, run
 from avlake.settings import Settings
-from avlake.stages import scores
+from avlake.stages import scores, takedowns
+from avlake.stages.export import export
 from avlake.tables import SCORES
 
 HEADER = "filepath_video,speaker_id,face_presence_ratio,avg_blur_score,speech_ratio\n"
@@ -125,14 +126,91 @@ def test_the_same_file_changes_nothing_and_another_replaces_it(settings: Setting
     assert kept(settings) == set() and held(settings) == []
 
 
+def test_the_day_of_reading_changes_nothing(settings: Settings, tmp_path: Path) -> None:
+    decide(settings, write(tmp_path, HEADER + GOOD))
+    assert {row["drop_date"] for row in held(settings)} == {"1970-01-01"}
+    assert warehouse.select(settings, "SELECT DISTINCT drop_date FROM gold.talking_heads")[1] == [("1970-01-01",)]
+
+
+def decisions(settings: Settings) -> dict[str, tuple[bool, str | None, str | None]]:
+    """Kept or not, reason, and what a row is a duplicate of, by file_id."""
+    query = "SELECT file_id, kept, reject_reason, duplicate_of FROM gold.talking_heads"
+    return {row[0]: row[1:] for row in warehouse.select(settings, query)[1]}
+
+
 def test_clips_measured_here_stay_beside_those_scored_elsewhere(settings: Settings, tmp_path: Path) -> None:
-    here = Head("mp4/ann/v1/1.mp4")
+    here = Head("mp4/ann/v1/2.mp4")
     shelve(settings, [here])
     decide(settings, write(tmp_path, HEADER + GOOD))
     rows = warehouse.select(settings, "SELECT dataset, file_id, kept FROM gold.talking_heads ORDER BY dataset")[1]
     assert [row[0] for row in rows] == ["scores", "voxceleb"]
     assert rows[1][1] == here.file_id and rows[0][1] != here.file_id
     assert all(row[2] for row in rows)
+
+
+@pytest.mark.parametrize("blur", [80.0, 1.0])
+def test_what_was_measured_here_wins_over_its_scores(settings: Settings, tmp_path: Path, blur: float) -> None:
+    here = Head("mp4/ann/v1/1.mp4", metrics={"avg_blur_score": blur})
+    shelve(settings, [here])
+    decide(settings, write(tmp_path, HEADER + GOOD))
+    found = decisions(settings)
+    assert found.pop(here.file_id) == ((True, None, None) if blur == 80.0 else (False, "blurry", None))
+    assert list(found.values()) == [(False, "duplicate", here.file_id)]
+
+
+def test_clips_without_sound_and_those_scored_elsewhere_are_left_out_of_manifests_of_sound(
+    settings: Settings, tmp_path: Path
+) -> None:
+    shelve(settings, [Head(streams=("video",))])
+    decide(settings, write(tmp_path, HEADER + GOOD))
+    report = export(settings, table="gold.talking_heads", to=str(tmp_path / "x"), form="lhotse")
+    assert (report.rows, report.files, report.left_out, report.elsewhere) == (0, 0, 2, 1)
+
+
+# --- takedowns
+
+OTHER = "mp4/bob/v1/1.mp4,bob,1,80,0.95\n"
+ASKED = {"reason": "asked to be removed", "who": "ada"}
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"subjects": ["scores/ann"]},
+        {"subjects": ["voxceleb/ann"]},
+        {"files": ["scores/mp4/ann/v1/1.mp4"]},
+        {"files": ["mp4/ann/v1/1.mp4"]},
+    ],
+    ids=str,
+)
+def test_who_is_known_from_scores_alone_can_be_taken_down(
+    settings: Settings, tmp_path: Path, asked: dict[str, Any]
+) -> None:
+    file = write(tmp_path, HEADER + GOOD + OTHER)
+    decide(settings, file)
+    (added,) = takedowns.add(settings, **asked, **ASKED)
+    assert added.recordings == 1
+    assert decide(settings, file).gold.taken_down == "1 recording of 1 person taken down"
+    assert kept(settings) == {"mp4/bob/v1/1.mp4"}
+    assert warehouse.select(settings, "SELECT DISTINCT subject_id FROM silver.scores")[1] == [("bob",)]
+
+
+@pytest.mark.parametrize("asked", [{"subjects": ["voxceleb/ann"]}, {"files": ["voxceleb/mp4/ann/v1/1.mp4"]}], ids=str)
+@pytest.mark.parametrize("row", [GOOD, GOOD.replace(",ann,", ",,")])
+def test_scores_bring_nobody_back(settings: Settings, tmp_path: Path, asked: dict[str, Any], row: str) -> None:
+    shelve(settings, [Head("mp4/ann/v1/1.mp4"), Head("mp4/bob/v2/1.mp4")])
+    takedowns.add(settings, **asked, **ASKED)
+    decide(settings, write(tmp_path, HEADER + row + OTHER))
+    assert warehouse.select(settings, "SELECT path FROM gold.talking_heads ORDER BY 1")[1] == [
+        ("mp4/bob/v1/1.mp4",),
+        ("mp4/bob/v2/1.mp4",),
+    ]
+
+
+def test_nobody_of_that_name_is_refused_with_those_that_scores_know(settings: Settings, tmp_path: Path) -> None:
+    decide(settings, write(tmp_path, HEADER + GOOD))
+    with pytest.raises(RequestError, match=r"like it: .*voxceleb/ann"):
+        takedowns.add(settings, subjects=["voxceleb/anne"], **ASKED)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +245,9 @@ def test_a_path_with_commas_and_what_is_not_measured(settings: Settings, tmp_pat
         ("", "it is empty"),
         (HEADER, "no rows"),
         (HEADER.replace("speech_ratio", "speech") + GOOD, "lacks the column speech_ratio"),
-        (HEADER.replace(",", ";") + GOOD, "lacks the column filepath_video"),
+        (HEADER.replace(",", ";") + GOOD, "its fields are separated by semicolons: save it with commas"),
+        (HEADER.replace(",", "\t") + GOOD, "its fields are separated by tabs"),
+        ("a,b\n1,2\n", "lacks the columns filepath_video, speaker_id,"),
         (HEADER.replace("speaker_id", "speech_ratio") + GOOD, "lacks the column speaker_id"),
         (HEADER.replace("\n", ",speech_ratio\n") + GOOD.replace("\n", ",1\n"), "speech_ratio twice"),
         (HEADER + GOOD + "b.mp4,ann,x,80,0.95\n", "line 3: face_presence_ratio is 'x'"),

@@ -25,7 +25,9 @@ app.add_typer(takedowns_app, name="takedowns")
 def takedowns_add(
     reason: Annotated[str, typer.Option(help="why, for those who ask later")],
     by: Annotated[str, typer.Option("--by", metavar="NAME", help="who decided it")],
-    file: Annotated[list[str] | None, typer.Option(metavar="DATASET/PATH|FILE_ID", help="a file or archive")] = None,
+    file: Annotated[
+        list[str] | None, typer.Option(metavar="DATASET/PATH|PATH|FILE_ID", help="a file or archive")
+    ] = None,
     subject: Annotated[list[str] | None, typer.Option(metavar="DATASET/ID", help="a person: all recordings")] = None,
 ) -> None:
     """Take files or people out of gold, the warehouse, exports and training, from the next build on."""

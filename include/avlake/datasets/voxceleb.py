@@ -21,9 +21,12 @@ from avlake.datasets.base import BronzeFile, Dataset, Label, Source
 from avlake.datasets.sources import FolderSource
 from avlake.settings import Settings
 
-# Read by Python's `re` and by DuckDB's RE2 alike.
-LAYOUT = r"^(?:[^/]+/)*?mp4/([^/]+)/([^/]+)/([^/]+)\.(?:mp4|m4v|mov|mkv|webm|avi|mpg|mpeg|ts|3gp|wmv|flv|ogv)$"
+# Read by Python's `re` and by DuckDB's RE2 alike. First the endings of files of video.
+VIDEOS = "mp4|m4v|mov|mkv|webm|avi|mpg|mpeg|mpe|m2v|ts|mts|m2ts|vob|3gp|wmv|asf|flv|f4v|ogv|ogm|mxf|divx|rm|rmvb"
+LAYOUT = rf"^(?:[^/]+/)*?mp4/([^/]+)/([^/]+)/([^/]+)\.(?:{VIDEOS})$"
+MAC = r"(?:^|/)\._[^/]*$"  # macOS lays a file of its own beside each
 _CLIP = re.compile(LAYOUT, re.IGNORECASE)
+_MAC = re.compile(MAC)
 
 
 class Place(NamedTuple):
@@ -40,8 +43,8 @@ def place_of(path: str) -> Place | None:
 
 
 def is_media(path: str) -> bool:
-    """Is this a clip? (macOS lays a `._` file of its own beside each.)"""
-    return place_of(path) is not None and not path.rpartition("/")[2].startswith("._")
+    """Is this a clip?"""
+    return place_of(path) is not None and not _MAC.search(path)
 
 
 def labels(files: Iterable[BronzeFile], read: Callable[[str], bytes]) -> Iterator[Label]:

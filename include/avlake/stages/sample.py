@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import duckdb
 
-from avlake.datasets.voxceleb import LAYOUT
+from avlake.datasets.voxceleb import LAYOUT, MAC, VIDEOS
 from avlake.errors import RequestError
 from avlake.lake import Lake
 from avlake.learn.diagnosis import Diagnosis, count, diagnose
@@ -27,7 +27,7 @@ WITH placed AS (
         unnest(regexp_extract(path, '{LAYOUT}', ['subject_id', 'video_id', 'clip'], 'i')),
         sha256(threshold('sample_seed')::BIGINT || '/' || file_id) AS draw
     FROM delivered
-    WHERE dataset = '{{dataset}}' AND regexp_matches(path, '{LAYOUT}', 'i') AND NOT contains(path, '/._')
+    WHERE dataset = '{{dataset}}' AND regexp_matches(path, '{LAYOUT}', 'i') AND NOT regexp_matches(path, '{MAC}')
 ),
 speakers AS (
     SELECT
@@ -55,6 +55,12 @@ SELECT
 FROM ranked
 """
 
+OUTSIDE = f"""
+SELECT count(*), min(path) FROM delivered
+WHERE dataset = ? AND NOT regexp_matches(path, '{LAYOUT}', 'i') AND NOT regexp_matches(path, '{MAC}')
+    AND (starts_with(media_type, 'video/') OR regexp_matches(path, '\\.(?:{VIDEOS})$', 'i'))
+"""
+
 
 @dataclass(frozen=True)
 class Analysis:
@@ -70,6 +76,8 @@ class Analysis:
     sampling: str
     sampled: int
     task: Diagnosis  # of the sampled clips
+    outside: int = 0  # files of video that do not lie in the dataset's layout: nobody knows who is in them
+    example: str | None = None  # one of them
 
     def lines(self) -> list[str]:
         """In words, a line each."""
@@ -79,6 +87,10 @@ class Analysis:
             f"{count(self.videos, 'source video')} in {count(self.drops, 'drop')}; {spread}",
             f"sample  {self.sampling}: {self.sampled} of {count(self.clips, 'clip')}",
         ]
+        if self.outside:
+            said.insert(
+                1, f"outside  {count(self.outside, 'video file')} not in the layout, e.g. {self.example}: left out"
+            )
         return [*said, f"task  {'can be trained' if self.task.trainable else 'hopeless'}: {self.task.reason}"]
 
 
@@ -120,10 +132,11 @@ def analyse(lake: Lake, pipeline: Pipeline, thresholds: Sampling) -> Analysis:
             """SELECT coalesce(min(n), 0), coalesce(median(n), 0), coalesce(max(n), 0)
             FROM (SELECT max(speaker_clips) AS n FROM clips GROUP BY subject_id)"""
         ).fetchall()[0]
+        outside, example = con.execute(OUTSIDE, [pipeline.dataset.name]).fetchall()[0]
         who = con.execute("SELECT subject_id, video_id FROM clips WHERE sampled").fetchall()
     task = diagnose([subject for subject, _ in who], [video for _, video in who])
     spoken = thresholds.in_words()
-    return Analysis(drops, delivered, speakers, videos, fewest, median, most, spoken, len(who), task)
+    return Analysis(drops, delivered, speakers, videos, fewest, median, most, spoken, len(who), task, outside, example)
 
 
 def require(lake: Lake, pipeline: Pipeline, thresholds: Thresholds) -> None:

@@ -13,7 +13,6 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,8 @@ RATIOS = ("face_presence_ratio", "speech_ratio")  # 0 to 1
 METRICS = ("face_presence_ratio", "avg_blur_score", "speech_ratio")
 COLUMNS = ("filepath_video", "speaker_id", *METRICS)
 DATASET = "scores"
+NO_DROP = "1970-01-01"  # scores are of no drop; the day of reading would make gold another every day
+SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 BATCH_ROWS = 65_536
 
 
@@ -51,13 +52,7 @@ def read(settings: Settings, *, file: str, run_id: str) -> ScoresReport:
     version = lake.table_version(SCORES)
     rows = _table(file) if file else SCORES.schema.empty_table()
     held = lake.scan(SCORES.name)
-    if (
-        (SCORES.schema.empty_table() if held is None else held.to_table())
-        .drop_columns(["drop_date"])
-        .equals(
-            rows.drop_columns(["drop_date"])  # the day on which the same file is read again is no news
-        )
-    ):
+    if rows.equals(SCORES.schema.empty_table() if held is None else held.to_table()):
         return ScoresReport(False, rows.num_rows)
     lake.replace_table(SCORES, [rows], expected_version=version)
     record(lake, run_id=run_id, stage="scores", seconds=time.perf_counter() - began, files=rows.num_rows)
@@ -67,7 +62,7 @@ def read(settings: Settings, *, file: str, run_id: str) -> ScoresReport:
 def _table(file: str) -> pa.Table:
     """The file as rows of silver.scores, in its order."""
     rows, batches = _rows(_text(file), file), []
-    same = {"dataset": DATASET, "drop_date": f"{datetime.now(UTC):%Y-%m-%d}", "source": file.rpartition("/")[2]}
+    same = {"dataset": DATASET, "drop_date": NO_DROP, "source": file.rpartition("/")[2]}
     while held := list(islice(rows, BATCH_ROWS)):
         batches.append(pa.Table.from_pylist([row | same for row in held], schema=SCORES.schema))
     return pa.concat_tables(batches)
@@ -97,9 +92,12 @@ def _checked(lines: Any, file: str) -> Iterator[dict[str, Any]]:
     header = [name.strip() for name in next(lines, [])]
     if lacking := [name for name in COLUMNS if name not in header]:
         there = f"it has {', '.join(header)}" if any(header) else "it is empty"
-        raise RequestError(f"scores: {file} lacks the column {', '.join(lacking)}; {there}")
+        for separator, name in SEPARATORS.items():
+            if len(header) == 1 and separator in header[0]:
+                there = f"its fields are separated by {name}: save it with commas"
+        raise RequestError(f"scores: {file} lacks the {_columns(lacking)}; {there}")
     if twice := [name for name in COLUMNS if header.count(name) > 1]:
-        raise RequestError(f"scores: {file} has the column {', '.join(twice)} twice")
+        raise RequestError(f"scores: {file} has the {_columns(twice)} twice")
     at = {name: header.index(name) for name in COLUMNS}
     seen: dict[str, int] = {}  # the line of each file_id
     for fields in lines:
@@ -119,6 +117,10 @@ def _checked(lines: Any, file: str) -> Iterator[dict[str, Any]]:
         yield {"file_id": file_id, "path": path, "subject_id": speaker or None, **metrics}
     if not seen:
         raise RequestError(f"scores: {file} has a header and no rows")
+
+
+def _columns(names: list[str]) -> str:
+    return f"column{'s' * (len(names) > 1)} {', '.join(names)}"
 
 
 def _number(text: str, name: str, where: str) -> float | None:

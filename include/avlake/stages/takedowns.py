@@ -19,19 +19,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
+from avlake.datasets.voxceleb import LAYOUT, VOXCELEB
 from avlake.errors import RequestError
 from avlake.lake import Lake
 from avlake.media.archives import ARCHIVE_OF
 from avlake.settings import Settings
 from avlake.stages import bounded
-from avlake.tables import BRONZE_FILES, EXTRACTIONS, LABELS, TAKEDOWNS
+from avlake.tables import BRONZE_FILES, EXTRACTIONS, LABELS, SCORES, TAKEDOWNS
 
 MEMORY = "1GB"  # of DuckDB, however many files bronze and ops know
 FILE_ID = re.compile(r"[0-9a-f]{32}")
 NO_BYTES = hashlib.sha256(b"").hexdigest()  # empty files have nothing in common
+SHA256S = "coalesce(list(DISTINCT sha256 ORDER BY sha256) FILTER (sha256 IS NOT NULL), [])"
 COLUMNS = ("dataset", "path", "subject_id", "file_id", "reason", "who", "when")
 
-# Every file that bronze or ops knows. What a text file says is no recording: a licence is the same in many archives.
+# Every file that bronze, ops or the scores know. What a text file says is no recording: a licence is the same in many
+# archives.
 FILES = f"""
 CREATE TABLE files AS
 SELECT dataset, drop_date, file_id, path, sha256, regexp_extract(path, '{ARCHIVE_OF}', 1) AS archive,
@@ -40,13 +43,28 @@ FROM bronze_files
 UNION ALL
 SELECT DISTINCT dataset, drop_date, file_id, path, sha256, '', true
 FROM ops_extractions ANTI JOIN bronze_files USING (dataset, drop_date, file_id, sha256) WHERE extractor != 'ingest'
+UNION ALL
+SELECT dataset, drop_date, file_id, path, NULL, '', true FROM scores
 """
 
-# What was named or labelled, a named archive's members, equal bytes elsewhere; then archives left without recordings.
+# Who is in a file, by labels; by its path, for a drop is sampled before its labels are there; and by the scores, which
+# are of clips laid out like VoxCeleb's and name its people.
+PEOPLE = f"""
+CREATE TABLE people AS
+SELECT dataset, file_id, subject_id FROM labels WHERE subject_id IS NOT NULL
+UNION
+SELECT '{VOXCELEB.name}', file_id, regexp_extract(ltrim(path, '/'), '{LAYOUT}', 1, 'i') FROM files
+WHERE dataset IN ('{VOXCELEB.name}', 'scores') AND regexp_matches(ltrim(path, '/'), '{LAYOUT}', 'i')
+UNION
+SELECT unnest([dataset, '{VOXCELEB.name}']), file_id, subject_id FROM scores WHERE subject_id IS NOT NULL
+"""
+
+# What was named, or has a named person in it, a named archive's members, equal bytes elsewhere; then archives left
+# without recordings, and scores of the paths that are out.
 EXCLUDED = f"""
 CREATE TABLE named AS
     SELECT file_id FROM takedowns WHERE file_id IS NOT NULL
-    UNION SELECT file_id FROM labels SEMI JOIN takedowns USING (dataset, subject_id)
+    UNION SELECT file_id FROM people SEMI JOIN takedowns USING (dataset, subject_id)
     UNION SELECT f.file_id FROM files AS f JOIN takedowns AS t
         ON f.dataset = t.dataset AND t.file_id IS NOT NULL AND starts_with(f.path, t.path || '/');
 CREATE TABLE bytes AS
@@ -60,6 +78,10 @@ CREATE TABLE emptied AS
     SELECT dataset, archive FROM files WHERE archive != '' AND is_recording
     GROUP BY ALL HAVING bool_and(file_id IN (SELECT file_id FROM gone));
 INSERT INTO gone SELECT file_id FROM files SEMI JOIN emptied USING (dataset, archive);
+INSERT INTO gone SELECT file_id FROM scores WHERE path IN (
+    SELECT path FROM files WHERE file_id IN (SELECT file_id FROM gone)
+    UNION SELECT path FROM takedowns WHERE path IS NOT NULL
+);
 """
 
 
@@ -97,15 +119,15 @@ def excluded(lake: Lake, drops: Collection[tuple[str, str]] | None = None) -> Ex
     with _opened(lake, drops) as con:
         con.execute(EXCLUDED)
         by_drop = con.execute(
-            """SELECT dataset || '/' || drop_date, list(DISTINCT file_id ORDER BY file_id)
+            """SELECT concat_ws('/', dataset, drop_date), list(DISTINCT file_id ORDER BY file_id)
             FROM (SELECT dataset, drop_date, file_id FROM files UNION SELECT dataset, drop_date, file_id FROM labels)
             SEMI JOIN gone USING (file_id) GROUP BY 1 ORDER BY 1"""
         ).fetchall()
         ids = con.execute("SELECT DISTINCT file_id FROM gone ORDER BY 1").fetchall()
         counts = con.execute(
             """SELECT (SELECT count(DISTINCT file_id) FROM files SEMI JOIN gone USING (file_id) WHERE is_recording),
-            (SELECT count(DISTINCT (dataset, subject_id)) FROM labels SEMI JOIN gone USING (file_id)
-                WHERE subject_id IS NOT NULL)"""
+            (SELECT count(DISTINCT (dataset, subject_id)) FROM people SEMI JOIN gone USING (file_id)
+                WHERE dataset != 'scores')"""
         ).fetchall()[0]
     return Excluded(tuple(row[0] for row in ids), {drop: tuple(found) for drop, found in by_drop}, *counts)
 
@@ -122,7 +144,11 @@ class Added:
 def add(
     settings: Settings, *, files: Sequence[str] = (), subjects: Sequence[str] = (), reason: str, who: str
 ) -> list[Added]:
-    """Put files (`DATASET/PATH` or a file_id) and people (`DATASET/SUBJECT`) on the list, all of them or none.
+    """Put files and people on the list, all of them or none.
+
+    Args:
+        files: `DATASET/PATH`, a path that one dataset has, or a file_id.
+        subjects: `DATASET/SUBJECT`.
 
     Raises:
         RequestError: for one that the lake does not know, naming what is like it; or without a reason or a name.
@@ -162,25 +188,36 @@ def _identity(row: Mapping[str, Any]) -> str:
 
 @contextmanager
 def _opened(lake: Lake, drops: Collection[tuple[str, str]] | None) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A DuckDB with `files`, `labels` and `takedowns`."""
+    """A DuckDB with `files`, `labels`, `scores`, `people` and `takedowns`."""
     seen = lake.drops() if drops is None else drops
-    tables = {"bronze_files": BRONZE_FILES, "labels": LABELS, "ops_extractions": EXTRACTIONS, "takedowns": TAKEDOWNS}
+    tables = {"bronze_files": BRONZE_FILES, "ops_extractions": EXTRACTIONS, "labels": LABELS, "scores": SCORES}
+    tables["takedowns"] = TAKEDOWNS
     with bounded.connect(MEMORY) as con:
         for name, table in tables.items():
             con.register(name, lake.scan(table.name, seen) or ds.dataset(table.schema.empty_table()))
         con.execute(FILES)
+        con.execute(PEOPLE)
         yield con
 
 
 def _file(con: duckdb.DuckDBPyConnection, name: str) -> tuple[dict[str, Any], int]:
     """A row of the list, and how many recordings it names."""
+    known = "SELECT DISTINCT dataset, file_id, path FROM files WHERE"
     column = "file_id" if FILE_ID.fullmatch(name) else "dataset || '/' || path"
-    found = con.execute(f"SELECT DISTINCT dataset, file_id, path FROM files WHERE {column} = ?", [name]).fetchone()
-    if found is None:
-        raise RequestError(f"no file {name!r} in bronze.files{_like(con, name, 'files', 'path')}")
-    dataset, file_id, path = found
+    # A path alone is that of the file rather than of its scores, which go with it.
+    found = (
+        con.execute(f"{known} {column} = ?", [name]).fetchall()
+        or con.execute(
+            f"{known} path = ? QUALIFY rank() OVER (ORDER BY dataset = 'scores') = 1 ORDER BY ALL", [name]
+        ).fetchall()
+    )
+    if not found:
+        raise RequestError(f"no file {name!r} in bronze.files or silver.scores{_like(con, name, 'files', 'path')}")
+    if len(found) > 1:
+        raise RequestError(f"file {name!r} is in several datasets: say {' or '.join(f'{d}/{p}' for d, _, p in found)}")
+    dataset, file_id, path = found[0]
     shas, recordings = con.execute(
-        "SELECT list(DISTINCT sha256 ORDER BY sha256), count(DISTINCT file_id) FILTER (is_recording) FROM files "
+        f"SELECT {SHA256S}, count(DISTINCT file_id) FILTER (is_recording) FROM files "
         "WHERE file_id = $id OR (is_recording AND dataset = $dataset AND starts_with(path, $path || '/'))",
         {"id": file_id, "dataset": dataset, "path": path},
     ).fetchall()[0]
@@ -191,13 +228,14 @@ def _file(con: duckdb.DuckDBPyConnection, name: str) -> tuple[dict[str, Any], in
 def _subject(con: duckdb.DuckDBPyConnection, name: str) -> tuple[dict[str, Any], int]:
     dataset, _, subject = name.partition("/")
     shas, recordings = con.execute(
-        "SELECT list(DISTINCT sha256 ORDER BY sha256), count(DISTINCT file_id) "
-        "FROM files JOIN labels USING (dataset, drop_date, file_id) "
-        "WHERE dataset = ? AND subject_id = ? AND is_recording",
+        f"SELECT {SHA256S}, count(DISTINCT file_id) FROM files JOIN people AS p USING (file_id) "
+        "WHERE p.dataset = ? AND subject_id = ? AND is_recording",
         [dataset, subject],
     ).fetchall()[0]
     if not recordings:
-        raise RequestError(f"no person {name!r} in silver.labels{_like(con, name, 'labels', 'subject_id')}")
+        raise RequestError(
+            f"no person {name!r} in silver.labels or silver.scores{_like(con, name, 'people', 'subject_id')}"
+        )
     row = {"file_id": None, "subject_id": subject, "dataset": dataset, "path": None, "sha256s": shas}
     return row, recordings
 

@@ -1,4 +1,5 @@
 -- One row per sampled clip that opened, and per clip scored elsewhere: every measure, the decision, all its reasons.
+-- A clip that is both, by its path, is kept as it was measured: its scored row is rejected as a `duplicate` of that.
 -- key: file_id
 -- group: split_group, cluster
 -- with: clips, near_duplicates, split_groups
@@ -58,23 +59,33 @@ WITH measured AS (
     LEFT JOIN split_groups AS g USING (subject_id, video_id)
 ),
 
+placed AS (
+    SELECT
+        *,
+        nullif(regexp_extract(path, '([^/\\]+)[/\\][^/\\]+$', 1), '') AS video_id  -- the folder that it lies in
+    FROM silver.scores
+),
+
 scored AS (
     SELECT
-        file_id,
-        dataset,
-        drop_date,
+        s.file_id,
+        s.dataset,
+        s.drop_date,
         path,
-        subject_id,
-        nullif(regexp_extract(path, '([^/\\]+)[/\\][^/\\]+$', 1), '') AS video_id,  -- the folder that it lies in
-        concat_ws('/', subject_id, coalesce(video_id, path)) AS split_group,
-        file_id AS cluster,
+        s.subject_id,
+        s.video_id,
+        coalesce(m.split_group, g.split_group, concat_ws('/', s.subject_id, coalesce(s.video_id, path))) AS split_group,
+        coalesce(m.cluster, s.file_id) AS cluster,
+        true AS is_scored,
         true AS has_video,
         true AS has_audio,
-        face_presence_ratio,
-        avg_blur_score,
-        speech_ratio,
-        source
-    FROM silver.scores
+        s.face_presence_ratio,
+        s.avg_blur_score,
+        s.speech_ratio,
+        s.source
+    FROM placed AS s
+    LEFT JOIN measured AS m USING (path)
+    LEFT JOIN split_groups AS g ON g.subject_id = s.subject_id AND g.video_id = s.video_id
 ),
 
 looked_at AS (
@@ -125,7 +136,7 @@ ranked AS (
         first_value(file_id) OVER (
             PARTITION BY cluster
             ORDER BY
-                len(faults) = 0 DESC, width_px * height_px DESC NULLS LAST, avg_blur_score DESC NULLS LAST,
+                is_scored NULLS FIRST, len(faults) = 0 DESC, width_px * height_px DESC NULLS LAST, avg_blur_score DESC NULLS LAST,
                 drop_date, path, file_id
         ) AS best
     FROM judged
@@ -161,7 +172,7 @@ SELECT
     speech_ratio,
     * EXCLUDE (
         file_id, dataset, drop_date, path, subject_id, video_id, split_group, duplicate_of, cluster, duration_s, width_px,
-        height_px, frame_rate_hz, face_presence_ratio, avg_blur_score, speech_ratio, has_video, has_audio, wants_face,
+        height_px, frame_rate_hz, face_presence_ratio, avg_blur_score, speech_ratio, is_scored, has_video, has_audio, wants_face,
         wants_blur, wants_speech, faceless, speechless, faults, best, reasons
     )
 FROM decided

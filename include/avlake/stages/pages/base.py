@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from avlake.lake import Lake
 from avlake.learn.data_card import records
 from avlake.settings import Settings
+from avlake.stages.pages.decisions import exists
 from avlake.stages.takedowns import Excluded
 
 if TYPE_CHECKING:
@@ -40,6 +41,9 @@ def html(template: str, **values: Any) -> bytes:
 
 
 def quarantine(con: duckdb.DuckDBPyConnection, dataset: str) -> list[dict[str, Any]]:
+    """Files of a dataset that could not be read or measured, by drop and error; none where nothing was measured yet."""
+    if not exists(con, "ops.extractions"):
+        return []
     return records(
         con,
         """SELECT drop_date, extractor, error_class, count(DISTINCT file_id) AS files, min(path) AS example,

@@ -64,7 +64,7 @@ class Decisions:
         metrics = ", ".join(f"{rule.metric}::DOUBLE AS {rule.metric}" for rule in RULES)
         found = con.execute(
             f"""SELECT kept, {metrics}, dense_rank() OVER (ORDER BY coalesce(cluster, file_id)) - 1 AS cluster
-            FROM {table}"""
+            FROM {table} WHERE dataset != 'scores' OR duplicate_of IS NULL"""  # the others were measured: that decides
         ).fetchnumpy()
         self.kept = np.asarray(found["kept"], bool)
         self._cluster = np.asarray(found["cluster"], np.int64)
