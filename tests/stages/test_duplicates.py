@@ -239,6 +239,23 @@ def test_videos_that_a_chain_of_clusters_links_are_one_group(world):
     }
 
 
+def test_a_video_of_youtube_is_one_group_whoever_speaks_in_it(world):
+    for path in (
+        "b/21Uxsk56VDQ",
+        "a/21Uxsk56VDQ",
+        "a/00001",
+        "b/00001",
+        "a/video-00001",
+        "b/video-00001",
+        "a/1Uxsk56VDQ",
+    ):
+        world.add(f"2026-09-0{1 + (path[0] == 'a')}/{path}/1", None)
+    world.clusters()
+    groups = world.groups()
+    assert groups.pop("a/21Uxsk56VDQ") == groups["b/21Uxsk56VDQ"] == "b/21Uxsk56VDQ"
+    assert len(groups) == 6 and all(video == group for video, group in groups.items())
+
+
 def test_excerpts_of_one_recording_are_one_cluster_though_they_share_nothing(world):
     whole = Prints(hashes(1, 500), hashes(1, 100, np.uint64))
     world.add("2026-09-01/a/v/1", copy_of(whole, 0, 50, wrong=0.0, seed=1))

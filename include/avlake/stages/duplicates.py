@@ -48,7 +48,10 @@ FROM silver.fingerprints AS p JOIN dup_clips AS c USING (dataset, drop_date, fil
 WHERE c.i IN (SELECT min(i) FROM dup_clips WHERE printed GROUP BY twin)
 """
 
-# Videos are numbered by their earliest clip; a cluster links its videos.
+# Videos are numbered by their earliest clip. A cluster links its videos, and so does one video of YouTube that several
+# people are in: its id names it everywhere, where a folder `00001` is another video for each speaker. An id is 11
+# letters, digits, - and _, drawn at random: hardly 1 in 100 lacks capital or small letters, as `video-00001` does.
+YOUTUBE = r"^[A-Za-z0-9_-]{11}$"
 VIDEOS = """
 CREATE TABLE dup_videos AS
 SELECT row_number() OVER (ORDER BY min((f.drop_date, f.path)), l.subject_id, l.value) - 1 AS i,
@@ -57,12 +60,17 @@ FROM silver.labels AS l JOIN current_files AS f USING (dataset, drop_date, file_
 WHERE l.dataset = ? AND l.name = 'video' AND l.subject_id IS NOT NULL AND l.value IS NOT NULL
 GROUP BY l.subject_id, l.value
 """
-LINKS = """
+LINKS = f"""
 SELECT DISTINCT min(v.i) OVER (PARTITION BY n.cluster) AS a, v.i AS b
 FROM near_duplicates AS n JOIN current_files AS f USING (file_id)
 JOIN silver.labels AS l USING (dataset, drop_date, file_id)
 JOIN dup_videos AS v ON v.subject_id = l.subject_id AND v.video_id = l.value
-WHERE l.name = 'video' QUALIFY a != b ORDER BY a, b
+WHERE l.name = 'video' QUALIFY a != b
+UNION
+SELECT min(i) OVER (PARTITION BY video_id) AS a, i AS b FROM dup_videos
+WHERE regexp_matches(video_id, '{YOUTUBE}') AND lower(video_id) != video_id AND upper(video_id) != video_id
+QUALIFY a != b
+ORDER BY a, b
 """
 
 
@@ -93,8 +101,9 @@ def near_duplicates(con: duckdb.DuckDBPyConnection, dataset: str) -> None:
 def split_groups(con: duckdb.DuckDBPyConnection, dataset: str) -> None:
     """Create the relation `split_groups` (subject_id, video_id, split_group), of `near_duplicates` and the labels.
 
-    Source videos that a chain of clusters links are one group, so that no cluster spans two splits. A group is named
-    `subject/video`, for the video with the earliest clip, by drop and path.
+    Source videos that a chain of clusters links are one group, so that no cluster spans two splits; so are the parts of
+    one video of YouTube in which several people speak. A group is named `subject/video`, for the video with the
+    earliest clip, by drop and path.
     """
     con.execute(VIDEOS, [dataset])
     count = con.execute("SELECT count(*) FROM dup_videos").fetchall()[0][0]
