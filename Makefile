@@ -6,7 +6,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup run stop clean secrets test check lint e2e storage distributed bench scale lock
+.PHONY: help setup run stop clean secrets test check lint e2e storage distributed train bench scale lock
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -64,6 +64,9 @@ e2e: $(STAMP) ## a real Airflow, killed in the middle and started again
 
 distributed: $(STAMP) ## docker-compose.yaml run natively; its parts are killed one by one
 	$(BIN)/python -m pytest -m distributed $(PYTEST_ARGS)
+
+train: $(STAMP) ## long training: what the intervals of a comparison are worth
+	$(BIN)/python -m pytest -m train $(PYTEST_ARGS)
 
 storage: $(STAMP) $(AZURITE) ## the lake on real stores: a folder, S3, Azure
 	$(BIN)/python -m pytest -m "" tests/storage $(PYTEST_ARGS)

@@ -9,9 +9,10 @@ from avlake.lake import Lake
 from avlake.pipelines import PIPELINES
 from avlake.settings import Settings
 from avlake.stages.curate import GoldSql
-from avlake.tables import CORE, CURATION_IMPACT, MODEL_RUNS
+from avlake.tables import BRONZE_FILES, CORE, CURATION_IMPACT, MODEL_RUNS
 
 TABLE_COLUMNS = ("table", "rows", "drops", "what")
+SHOWN = 5  # drops
 MODEL_COLUMNS = ("pipeline", "run_id", "chosen", "uri")
 
 
@@ -58,7 +59,8 @@ def chosen(lake: Lake, pipeline: str) -> dict[str, Any]:
 
 def _next_step(lake: Lake) -> str:
     """Of the pipelines that have drops, the first that is not through; where none has any, how to begin."""
-    held = {dataset for dataset, _ in lake.drops()}
+    measured, delivered = set(lake.drops()), set(lake.drops(BRONZE_FILES.name))
+    held = {dataset for dataset, _ in delivered}
     begun = [pipeline for pipeline in PIPELINES.values() if pipeline.dataset.name in held]
     if not begun:
         steps = (
@@ -67,6 +69,11 @@ def _next_step(lake: Lake) -> str:
         )
         return "\n      ".join(steps)
     for pipeline in begun:
+        waiting = sorted(drop for dataset, drop in delivered - measured if dataset == pipeline.dataset.name)
+        if waiting:
+            return f"avlake run {pipeline.name} --source FOLDER  # not measured yet: {', '.join(waiting[:SHOWN])}"
+        if lake.log_version(f"gold.{pipeline.gold[-1]}") is None:
+            return f"avlake run {pipeline.name} --source FOLDER  # measured, and no gold made of it yet"
         if not chosen(lake, pipeline.name):
             return f"avlake train {pipeline.name}"
     results = next(name for name in (MODEL_RUNS.name, CURATION_IMPACT.name) if lake.log_version(name))
