@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from avlake.errors import Quarantined
+from avlake.errors import Quarantined, RequestError, WorkError
 from avlake.media.sandbox import Sandbox
 from avlake.settings import Settings
 
@@ -84,6 +84,48 @@ def test_one_extractor_that_fails_spares_the_others(sandbox: Sandbox, behaviour:
     found = sandbox.measure(tone(), {"hostile": {"behaviour": behaviour}, "media": {}})
     assert found["hostile"].error is not None and found["hostile"].error.error_class == error_class
     assert found["media"].error is None
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "error", "says"),
+    [
+        ("lack_a_setting", RequestError, "model file x is missing: fetch it"),
+        ("lack_a_library", WorkError, "y does not load: install it"),
+        ("lack_a_module", WorkError, "no_such_module_of_anybody"),
+    ],
+)
+def test_what_the_installation_lacks_is_no_fault_of_the_file(
+    sandbox: Sandbox, behaviour: str, error: type[Exception], says: str
+) -> None:
+    with pytest.raises(error, match=says) as caught:
+        sandbox.measure(tone(), {"media": {}, "hostile": {"behaviour": behaviour}})
+    assert not isinstance(caught.value, Quarantined)
+    assert sandbox.measure(tone(), {"media": {}})["media"].error is None
+
+
+def test_a_child_that_cannot_start_is_no_fault_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "pyarrow.py").write_text("raise ImportError('half installed')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with Sandbox(Settings()) as sandbox, pytest.raises(WorkError, match="did not start") as caught:
+        sandbox.measure(tone(), {"media": {}})
+    assert not isinstance(caught.value, Quarantined)
+
+
+def test_modules_in_the_users_folder_are_not_the_childs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("random", "html", "json", "avlake"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('taken over')")
+    monkeypatch.chdir(tmp_path)
+    with Sandbox(Settings()) as sandbox:
+        assert sandbox.measure(tone(), {"media": {}})["media"].error is None
+
+
+def test_a_longer_recording_has_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(HOSTILE))
+    dawdling = {"hostile": {"behaviour": "dawdle"}}  # for 2.5 s
+    with Sandbox(Settings(file_timeout_s=1)) as sandbox:
+        assert sandbox.measure(tone(20.0), dawdling)["hostile"].error is None
+        with pytest.raises(Quarantined, match="AVLAKE_FILE_TIMEOUT_S=1"):
+            sandbox.measure(tone(0.5), dawdling)
 
 
 def test_prints_of_libraries_do_not_corrupt_the_reply(sandbox: Sandbox) -> None:

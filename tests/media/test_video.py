@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
+import av
 import cv2
 import numpy as np
 import pytest
 
 from avlake.errors import Quarantined
 from avlake.media.clip import Clip
+from avlake.media.sandbox import Sandbox
 from avlake.media.video import Frame
+from avlake.settings import Settings
 from clips import make_clip, moving_bar
 
 ONE = 1 << 16
@@ -152,9 +156,47 @@ def test_grays_of_full_and_limited_range_look_the_same() -> None:
     assert np.abs(seen[0] - seen[1]).mean() < 4
 
 
-def test_a_damaged_picture_costs_the_clip_and_says_which_stream() -> None:
-    content = bytearray(make_clip(moving_bar(), seconds=2, container="mov", codec="png", pix_fmt="rgb24"))
-    middle = len(content) // 2
-    content[middle : middle + 4000] = bytes(4000)
-    with pytest.raises(Quarantined, match="decoding png failed"):
-        looked(bytes(content), lambda frame: frame.letterboxed)
+def with_packets_zeroed(content: bytes, kind: str, which: slice) -> bytes:
+    """The file with the packets of one stream, in stored order, overwritten."""
+    damaged = bytearray(content)
+    with av.open(io.BytesIO(content)) as opened:
+        packets = [p for p in opened.demux(getattr(opened.streams, kind)[0]) if p.size]
+        for packet in packets[which]:
+            damaged[packet.pos : packet.pos + packet.size] = bytes(packet.size)
+    return bytes(damaged)
+
+
+HISS = 0.1 * np.random.default_rng(1).standard_normal(32_000)
+PNG = make_clip(moving_bar(), HISS, seconds=2, container="mov", codec="png", pix_fmt="rgb24")
+
+
+def test_a_damaged_picture_costs_itself_and_is_counted() -> None:
+    clip = Clip(with_packets_zeroed(PNG, "video", slice(20, 22)))
+    clip.show_to("eye", Eye(lambda frame: frame.time_s))
+    seen = clip.seen("eye").seen
+    assert len(seen) == 48 and seen[19:21] == pytest.approx([0.76, 0.88])  # those after it keep their time
+    assert clip.decode_errors == 2
+    assert np.array_equal(clip.audio.samples, Clip(PNG).audio.samples)
+
+
+def test_pictures_that_are_all_damaged_leave_the_sound_and_the_reverse() -> None:
+    mute, dark = with_packets_zeroed(PNG, "audio", slice(3, None)), with_packets_zeroed(PNG, "video", slice(None))
+    asked: dict[str, dict[str, Any]] = {name: {} for name in ("media", "audio_quality", "fingerprints", "standardised")}
+    with Sandbox(Settings()) as box:
+        for content, fine, failing in (
+            (dark, {"media", "audio_quality"}, "no picture of its png video decodes"),
+            (mute, {"media"}, "decoding its aac sound failed"),
+        ):
+            found = box.measure(content, asked, streams=("audio", "video"))
+            assert {name for name, measured in found.items() if not measured.error} == fine
+            assert all(
+                failing in str(m.error) and m.error.error_class == "decode_error" for m in found.values() if m.error
+            )
+            [row] = found["media"].batch.to_pylist()
+            assert (row["codec"], row["native_rate_hz"], row["channels"]) == ("aac", 16_000, 1)
+            assert (row["video_codec"], row["width_px"]) == ("png", 160)
+            assert row["duration_s"] == pytest.approx(2.0, abs=0.1)
+        with pytest.raises(Quarantined, match=r"aac sound failed.*; no picture of its png"):
+            box.measure(with_packets_zeroed(mute, "video", slice(None)), asked, streams=("audio", "video"))
+        with pytest.raises(Quarantined, match="aac sound failed"):
+            box.measure(mute, {"audio_quality": {}})

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from avlake.errors import Quarantined
 from avlake.extractors import base
 from avlake.tables import TEXT, silver
 
@@ -24,7 +25,7 @@ class Media(base.Extractor):
             "codec": TEXT,  # of the audio, as are the next two
             "native_rate_hz": pa.int32(),
             "channels": pa.int32(),
-            "duration_s": pa.float64(),  # of the audio as decoded; without audio, of the video
+            "duration_s": pa.float64(),  # of the audio as decoded; without, of the video
             "video_codec": TEXT,
             "width_px": pa.int32(),
             "height_px": pa.int32(),
@@ -36,13 +37,13 @@ class Media(base.Extractor):
     reads = ()
 
     def measure(self, clip: Clip) -> dict[str, np.ndarray[Any, Any]]:
-        audio = clip.audio if "audio" in clip.streams else None
+        codec, rate_hz, channels, duration_s = _sound(clip) if "audio" in clip.streams else (None,) * 4
         video = clip.video if "video" in clip.streams else None
         row = {
-            "codec": audio and audio.codec,
-            "native_rate_hz": audio and audio.native_rate_hz,
-            "channels": audio and audio.native_channels,
-            "duration_s": audio.duration_s if audio else video and video.duration_s,
+            "codec": codec,
+            "native_rate_hz": rate_hz,
+            "channels": channels,
+            "duration_s": video.duration_s if duration_s is None and video else duration_s,
             "video_codec": video and video.codec,
             "width_px": video and video.width_px,
             "height_px": video and video.height_px,
@@ -50,6 +51,15 @@ class Media(base.Extractor):
             "video_duration_s": video and video.duration_s,
         }
         return {name: np.array([value], object) for name, value in row.items()}
+
+
+def _sound(clip: Clip) -> tuple[str, int, int, float | None]:
+    """Codec, rate, channels and duration; what the header says, and no duration, of sound that does not decode."""
+    try:
+        audio = clip.audio
+    except Quarantined:
+        return *clip.audio_header, None
+    return audio.codec, audio.native_rate_hz, audio.native_channels, audio.duration_s
 
 
 EXTRACTOR = Media

@@ -38,6 +38,7 @@ MAX_HOLD_S = 600.0  # a picture that stays longer, or sound that begins later, i
 H264 = {"preset": "veryfast", "threads": "1", "g": str(RATE_HZ), "x264-params": "cpu-independent=1"}
 AAC_BIT_RATE = 64_000
 AAC_BLOCK = 1024
+BLOCK = 1 << 20
 BT601 = 6  # AVCOL_SPC_SMPTE170M
 
 Samples = np.ndarray[Any, np.dtype[np.int16]]
@@ -209,9 +210,12 @@ class _Again:
 def _from_start(audio: Audio) -> Samples:
     """16-bit samples from time 0 on: silence until the first."""
     _check_hold(audio.start_s)
-    late = np.zeros(round(audio.start_s * SAMPLE_RATE), np.int16)
-    scaled = np.clip(np.rint(audio.samples * 32768.0), -32768, 32767)
-    return np.concatenate([late, scaled.astype(np.int16)])
+    late = round(audio.start_s * SAMPLE_RATE)
+    made = np.zeros(late + len(audio.samples), np.int16)
+    for start in range(0, len(audio.samples), BLOCK):  # an hour as floats is 230 MB
+        block = audio.samples[start : start + BLOCK]
+        made[late + start :][: len(block)] = np.clip(np.rint(block * 32768.0), -32768, 32767)
+    return made
 
 
 def _wav(samples: Samples) -> bytes:

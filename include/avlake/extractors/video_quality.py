@@ -46,6 +46,7 @@ class VideoQuality(base.Extractor):
         columns={
             "frames_measured": pa.int32(),  # every `stride`-th of the clip's
             "frames": pa.int32(),  # of the clip
+            "decode_errors": pa.int32(),  # packets that gave no picture
             "face_presence_ratio": pa.float32(),  # share of measured frames with a face
             "avg_blur_score": pa.float32(),  # mean Laplacian variance of the largest face's box; NULL without a face
             "min_blur_score": pa.float32(),  # of the blurriest frame
@@ -60,7 +61,7 @@ class VideoQuality(base.Extractor):
             "scene_cuts": pa.int32(),
         },
     )
-    version = 1
+    version = 2
     reads = ("video",)
     models = (MODEL,)
     Params: ClassVar[type[base.Params]] = Params
@@ -71,7 +72,8 @@ class VideoQuality(base.Extractor):
 
     def measure(self, clip: Clip) -> dict[str, Array]:
         seen: PictureViewer = clip.seen(self.name)
-        return {name: np.array([value], object) for name, value in seen.row().items()}
+        row = seen.row() | {"decode_errors": clip.decode_errors}
+        return {name: np.array([value], object) for name, value in row.items()}
 
 
 EXTRACTOR = VideoQuality

@@ -2,33 +2,42 @@
 
 Audio is kept whole at 16 kHz. Video is not kept: who needs its frames shows them to a viewer, registered with
 `show_to` before the first look at the clip's media, and one pass over the file serves every viewer and the audio.
+
+A picture that does not decode is skipped and counted; sound that does not decode to its end is none. What one of the
+two lacks is not the other's loss.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import av
 from av.stream import Disposition
 
 from avlake.errors import Quarantined
 from avlake.media.audio import SAMPLE_RATE, Audio, AudioCollector
-from avlake.media.video import FrameClock, Video, Viewer, describe
+from avlake.media.video import NOMINAL_RATE_HZ, FrameClock, Video, Viewer, describe
 
 __all__ = ["SAMPLE_RATE", "Audio", "Clip"]
 
 T = TypeVar("T")
+DAMAGE = (av.FFmpegError, ValueError, OSError)  # what decoding raises; FFmpeg's MemoryError is among them
+SLOWEST_HZ = 8000  # sound of a lower rate claims more seconds than it is work
 
 
 class Clip:
-    """One recording, from its bytes or a path on this machine."""
+    """One recording, from its bytes or a path on this machine.
 
-    def __init__(self, source: bytes | Path) -> None:
-        self._source = source
+    `progress` is told how many seconds of sound or pictures are decoded, whenever some are: by what was decoded, not by
+    timestamps, which a damaged file makes up.
+    """
+
+    def __init__(self, source: bytes | Path, progress: Callable[[float], None] | None = None) -> None:
+        self._source, self._progress = source, progress
         self._memo: dict[str, Any] = {}
         self._viewers: dict[str, Viewer] = {}
         self._failed: dict[str, Exception] = {}
@@ -60,21 +69,26 @@ class Clip:
         """
         if "audio" not in self.streams:
             raise Quarantined("no_audio", "the file has no audio stream")
-        decoded = self._decoded()
-        assert decoded
-        return decoded
+        sound = self._decoded().sound
+        assert sound
+        return sound.finished()
+
+    @cached_property
+    def audio_header(self) -> tuple[str, int, int]:
+        """Codec, rate in Hz and channels, as the first audio stream says, whether or not it decodes."""
+        with self._opened() as container:
+            context = container.streams.audio[0].codec_context
+            return context.name, context.sample_rate, context.channels
 
     @cached_property
     def video(self) -> Video:
-        """What the first video stream says of itself; shows the frames to all viewers.
+        """What the first video stream says of itself, whether or not it decodes.
 
         Raises:
-            Quarantined: `empty`, `not_media`, `no_video` or `decode_error`.
+            Quarantined: `empty`, `not_media` or `no_video`.
         """
         if "video" not in self.streams:
             raise Quarantined("no_video", "the file has no video stream")
-        if self._viewers:
-            self._decoded()
         with self._opened() as container:
             return describe(_moving(container)[0], (container.duration or 0) / av.time_base)
 
@@ -84,52 +98,75 @@ class Clip:
         self._viewers[name] = viewer
 
     def seen(self, name: str) -> Any:
-        """The viewer of that name, once it has seen every frame.
+        """The viewer of that name, once it has seen every frame that decodes.
 
         Raises:
-            Quarantined: as `video` does.
+            Quarantined: as `video` does; `decode_error` or `empty` when there is no such frame.
             Exception: what the viewer itself raised at some frame; the others saw the rest all the same.
         """
         _ = self.video
+        pictures = self._decoded().pictures
+        assert pictures
+        pictures.check()
         if name in self._failed:
             raise self._failed[name]
         return self._viewers[name]
 
-    def _decoded(self) -> Audio | None:
+    @property
+    def decode_errors(self) -> int:
+        """How many packets of the video gave no picture, once it was seen."""
+        pictures = self._decoded().pictures
+        return pictures.errors if pictures else 0
+
+    def check(self, streams: Iterable[str]) -> None:
+        """Decode, and raise if nothing of these streams can be measured.
+
+        Raises:
+            Quarantined: as `audio` and `seen` do, for the first of them.
+        """
+        decoded, failed, fine = self._decoded(), [], 0
+        for name in sorted(streams):
+            taker = decoded.sound if name == "audio" else decoded.pictures
+            try:
+                if taker:
+                    taker.check()
+                fine += 1
+            except Quarantined as error:
+                failed.append(error)
+        if failed and not fine:
+            raise Quarantined(failed[0].error_class, "; ".join(map(str, failed)))
+
+    def _decoded(self) -> _Decoded:
         """The one pass: all audio, and every frame shown to the viewers."""
         return self.once("_decoded", self._decode)
 
-    def _decode(self) -> Audio | None:
+    def _decode(self) -> _Decoded:
         self._shown = True
         with self._opened() as container:
             origin_s = max(0.0, (container.start_time or 0) / av.time_base)
-            streams = []
-            collector = clock = None
+            sound = pictures = None
             if "audio" in self.streams:
-                audio = container.streams.audio[0]
-                collector = AudioCollector(audio.codec_context.name, origin_s)
-                streams.append(audio)
+                sound = _Sound(container.streams.audio[0], origin_s)
             if self._viewers and "video" in self.streams:
-                video = _moving(container)[0]
-                video.codec_context.thread_count = 1  # a task has one core
-                clock = FrameClock(video, origin_s)
-                streams.append(video)
+                pictures = _Pictures(_moving(container)[0], origin_s, self._show)
+            takers = [taker for taker in (sound, pictures) if taker]
             try:
-                for frame in container.decode(*streams):
-                    if isinstance(frame, av.AudioFrame):
-                        assert collector
-                        collector.add(frame)
-                    else:
-                        assert clock
-                        self._show(clock, frame)
-            except MemoryError:  # FFmpeg's is an FFmpegError, too
+                self._demux(container, takers)
+            except MemoryError:
                 raise
-            except (av.FFmpegError, ValueError, OSError) as error:
-                names = " and ".join(stream.codec_context.name for stream in streams)
-                raise Quarantined("decode_error", f"decoding {names} failed: {_reason(error)}") from None
-        if clock and not clock.frames:
-            raise Quarantined("empty", "the video stream has no frames")
-        return collector.finish() if collector else None
+            except DAMAGE as error:
+                for taker in takers:
+                    taker.end(_reason(error))
+        return _Decoded(sound, pictures)
+
+    def _demux(self, container: Any, takers: Sequence[_Sound | _Pictures]) -> None:
+        by_index = {taker.stream.index: taker for taker in takers}
+        for packet in container.demux(*(taker.stream for taker in takers)):
+            by_index[packet.stream.index].take(packet)
+            if self._progress:
+                self._progress(max(taker.decoded_s for taker in takers))
+            if all(taker.over for taker in takers):
+                return
 
     def _show(self, clock: FrameClock, raw: Any) -> None:
         frame = clock.frame(raw)
@@ -148,6 +185,99 @@ class Clip:
             return av.open(source, mode="r")
         except (av.FFmpegError, ValueError, OSError) as error:
             raise Quarantined("not_media", f"no known audio or video format ({_reason(error)})") from None
+
+
+class _Sound:
+    """Decodes all of an audio stream, or none of it."""
+
+    def __init__(self, stream: Any, origin_s: float) -> None:
+        self.stream = stream
+        self._samples_s = 0.0
+        self._codec = stream.codec_context.name
+        self._collector = AudioCollector(self._codec, origin_s)
+        self._error: Quarantined | None = None
+        self._audio: Audio | None = None
+
+    @property
+    def decoded_s(self) -> float:
+        return self._samples_s
+
+    @property
+    def over(self) -> bool:
+        return self._error is not None
+
+    def take(self, packet: Any) -> None:
+        if self._error:
+            return
+        try:
+            for frame in packet.decode():
+                self._collector.add(frame)
+                self._samples_s += frame.samples / max(frame.sample_rate, SLOWEST_HZ)
+        except Quarantined as error:
+            self._error = error
+        except MemoryError:
+            raise
+        except DAMAGE as error:
+            self.end(_reason(error))
+
+    def end(self, reason: str) -> None:
+        self._error = Quarantined("decode_error", f"decoding its {self._codec} sound failed: {reason}")
+
+    def finished(self) -> Audio:
+        if self._audio is None and not self._error:
+            try:
+                self._audio = self._collector.finish()
+            except Quarantined as error:
+                self._error = error
+        if self._error:
+            raise self._error
+        assert self._audio
+        return self._audio
+
+    def check(self) -> None:
+        self.finished()
+
+
+class _Pictures:
+    """Decodes a video stream, and passes over the packets that do not decode."""
+
+    over = False
+
+    def __init__(self, stream: Any, origin_s: float, show: Callable[[FrameClock, Any], None]) -> None:
+        stream.codec_context.thread_count = 1  # a task has one core
+        self.stream = stream
+        self.errors = 0
+        self._codec = stream.codec_context.name
+        self._clock, self._show = FrameClock(stream, origin_s), show
+        self._reason = ""
+
+    @property
+    def decoded_s(self) -> float:
+        return self._clock.frames / NOMINAL_RATE_HZ
+
+    def take(self, packet: Any) -> None:
+        try:
+            for frame in packet.decode():
+                self._show(self._clock, frame)
+        except MemoryError:
+            raise
+        except DAMAGE as error:
+            self.end(_reason(error))
+
+    def end(self, reason: str) -> None:
+        self.errors += 1
+        self._reason = reason
+
+    def check(self) -> None:
+        if not self._clock.frames:
+            if not self.errors:
+                raise Quarantined("empty", "the video stream has no frames")
+            raise Quarantined("decode_error", f"no picture of its {self._codec} video decodes: {self._reason}")
+
+
+class _Decoded(NamedTuple):
+    sound: _Sound | None
+    pictures: _Pictures | None
 
 
 def _moving(container: Any) -> list[Any]:

@@ -1,7 +1,8 @@
 """Where recordings are opened: a long-lived child process that may hang, crash or run out of memory.
 
 The parent sends one file at a time over a pipe and enforces time and memory; whatever happens in the child costs that
-one file, and the next one gets a new child. A plain subprocess over pipes, because multiprocessing and pebble fail
+one file, and the next one gets a new child. Only what the installation lacks ends the run: it would condemn every file.
+A plain subprocess over pipes, because multiprocessing and pebble fail
 inside Airflow tasks. The child sees neither credentials nor the network's variables: it decodes hostile bytes.
 """
 
@@ -23,11 +24,15 @@ from typing import Any, NamedTuple, Self
 
 import pyarrow as pa
 
-from avlake.errors import Quarantined
+from avlake.errors import Quarantined, RequestError, WorkError
 from avlake.settings import MIB, Settings
 
 POLL_S = 0.05
-HEADER = struct.Struct("<IQ")  # lengths of the JSON head and of the payload
+HEADER = struct.Struct("<IQ")  # lengths of the JSON head and of the payload; or 0, and the seconds decoded so far
+START_S = 120.0  # for the child to load its libraries
+STEP_S = 5.0  # the child tells its progress this often, in seconds of the recording
+ALLOWED_PER_S = 2.0  # time that a second of the recording gives besides; measuring everything takes about 0.2
+ALLOWED_MOST_S = 3600.0  # a few kilobytes can be pictures for days
 PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV")
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
@@ -68,6 +73,7 @@ class Sandbox:
 
         Raises:
             Quarantined: when the file cannot be opened, or ended the child: `timeout`, `out_of_memory`, `crashed`.
+            RequestError, WorkError: when the installation lacks what an extractor needs, with the next step.
         """
         inline = isinstance(source, bytes)
         head = {
@@ -76,6 +82,8 @@ class Sandbox:
             "streams": None if streams is None else sorted(streams),
         }
         reply, payload = self._exchange(head, source if isinstance(source, bytes) else b"")
+        if "installation" in reply:
+            raise (RequestError if reply["request"] else WorkError)(reply["installation"])
         if "error_class" in reply:
             raise Quarantined(reply["error_class"], reply["error"])
         found, start = {}, 0
@@ -111,12 +119,15 @@ class Sandbox:
     def _exchange(self, head: dict[str, Any], payload: bytes) -> tuple[dict[str, Any], memoryview]:
         child = self._child if self._child and self._child.poll() is None else self._start()
         assert child.stdin and child.stdout
-        deadline = time.monotonic() + self._timeout_s
+        deadline = first = time.monotonic() + self._timeout_s
         packed = json.dumps(head).encode()
         try:
             self._send(child, HEADER.pack(len(packed), len(payload)) + packed, deadline)
             self._send(child, payload, deadline)
             size, more = HEADER.unpack(self._receive(child, HEADER.size, deadline))
+            while not size:
+                deadline = first + min(more * ALLOWED_PER_S, ALLOWED_MOST_S)
+                size, more = HEADER.unpack(self._receive(child, HEADER.size, deadline))
             reply = json.loads(bytes(self._receive(child, size, deadline)))
             return reply, self._receive(child, more, deadline)
         except Quarantined:
@@ -128,7 +139,8 @@ class Sandbox:
         env = {name: os.environ[name] for name in PASSED_ON if name in os.environ} | ONE_THREAD
         env["AVLAKE_MODELS"] = str(self._models)
         self._child = subprocess.Popen(
-            [sys.executable, "-m", "avlake.media.worker", str(self._memory_bytes)],
+            # -P: what lies in the folder where somebody works is no module of the child's.
+            [sys.executable, "-P", "-m", "avlake.media.worker", str(self._memory_bytes)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,
@@ -138,6 +150,11 @@ class Sandbox:
         assert self._child.stdin and self._child.stdout
         os.set_blocking(self._child.stdin.fileno(), False)
         os.set_blocking(self._child.stdout.fileno(), False)
+        try:
+            self._receive(self._child, HEADER.size, time.monotonic() + START_S)
+        except Quarantined:
+            self.close()
+            raise WorkError("the measuring process did not start, see what it printed; run `avlake doctor`") from None
         return self._child
 
     def _send(self, child: subprocess.Popen[bytes], data: bytes, deadline: float) -> None:
@@ -170,9 +187,11 @@ class Sandbox:
         """Wait until the pipe is ready; check time and memory every 50 ms."""
         assert child.stdin and child.stdout
         reading, sending = ([], [child.stdin.fileno()]) if writing else ([child.stdout.fileno()], [])
-        while not any(select.select(reading, sending, [], POLL_S)):
+        while not any(select.select(reading, sending, [], min(POLL_S, max(deadline - time.monotonic(), 0.0)))):
             if time.monotonic() > deadline:
-                raise Quarantined("timeout", f"not opened and measured within {self._timeout_s:g} s")
+                raise Quarantined(
+                    "timeout", f"not opened and measured in time (AVLAKE_FILE_TIMEOUT_S={self._timeout_s:g})"
+                )
             if _resident_bytes(child.pid) > self._memory_bytes:
                 raise Quarantined("out_of_memory", f"needs more than {self._memory_bytes // MIB} MiB")
 

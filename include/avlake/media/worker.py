@@ -15,23 +15,30 @@ from typing import IO, Any
 
 import pyarrow as pa
 
-from avlake.errors import Quarantined
+from avlake.errors import AvlakeError, Quarantined, RequestError, WorkError
 from avlake.extractors import base
 from avlake.media.clip import Clip
-from avlake.media.sandbox import HEADER
+from avlake.media.sandbox import HEADER, STEP_S
 
 PR_SET_PDEATHSIG = 1
+NO_ROOM = "failed to map segment"  # how a library's import fails under the memory limit
 RESERVED_BYTES = 2 << 30  # address space that libraries reserve and never touch
 
 
 def main() -> None:
     """Serve requests until standard input ends."""
     requests, replies = _isolate(int(sys.argv[1]))
+    replies.write(HEADER.pack(0, 0))
+    replies.flush()
     while head := requests.read(HEADER.size):
         size, more = HEADER.unpack(head)
         request = json.loads(requests.read(size))
         content = requests.read(more)
-        reply, payload = _answer(request, Path(request["path"]) if request["path"] else content)
+        try:
+            source = Path(request["path"]) if request["path"] else content
+            reply, payload = _answer(request, Clip(source, _Progress(replies).tell))
+        except AvlakeError as error:
+            reply, payload = {"installation": str(error), "request": isinstance(error, RequestError)}, b""
         packed = json.dumps(reply).encode()
         replies.write(HEADER.pack(len(packed), len(payload)) + packed + payload)
         replies.flush()
@@ -49,16 +56,32 @@ def _isolate(memory_bytes: int) -> tuple[IO[bytes], IO[bytes]]:
     return sys.stdin.buffer, replies
 
 
-def _answer(request: dict[str, Any], source: bytes | Path) -> tuple[dict[str, Any], bytes]:
-    extractors = {name: _extractor(name, params) for name, params in request["extractors"].items()}
-    clip = Clip(source)
+class _Progress:
+    """Tells the parent how many seconds are decoded, as a header without a reply, but not too often."""
+
+    def __init__(self, replies: IO[bytes]) -> None:
+        self._replies, self._told_s = replies, 0.0
+
+    def tell(self, decoded_s: float) -> None:
+        if decoded_s >= self._told_s + STEP_S:
+            self._told_s = decoded_s
+            self._replies.write(HEADER.pack(0, int(decoded_s)))
+            self._replies.flush()
+
+
+def _answer(request: dict[str, Any], clip: Clip) -> tuple[dict[str, Any], bytes]:
+    """The reply to one request.
+
+    Raises:
+        AvlakeError: for what is wrong with the installation, not with the file.
+    """
     try:
+        extractors = {name: _extractor(name, params) for name, params in request["extractors"].items()}
         streams = request["streams"]
         if streams is None:
             streams = base.streams_of(type(e) for e in extractors.values())
         able = base.register(clip, extractors.values(), streams=streams)
-        for stream in sorted(clip.streams.intersection(streams or clip.streams)):
-            getattr(clip, stream)
+        clip.check(clip.streams.intersection(streams or clip.streams))
     except Exception as error:
         return _failure(error), b""
     results: dict[str, dict[str, Any]] = {}
@@ -104,10 +127,19 @@ def _declared(extractor: base.Extractor) -> list[pa.Field]:
 
 
 def _failure(error: Exception) -> dict[str, Any]:
+    """What the file is to be charged with.
+
+    Raises:
+        AvlakeError: where it is the installation instead.
+    """
     if isinstance(error, Quarantined):
         return {"error_class": error.error_class, "error": str(error)}
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or NO_ROOM in str(error):
         return {"error_class": "out_of_memory", "error": "an allocation failed under the memory limit of one file"}
+    if isinstance(error, AvlakeError):
+        raise error
+    if isinstance(error, ImportError):
+        raise WorkError(f"a library does not load ({error}); run `avlake doctor`") from None
     return {"error_class": "measure_error", "error": f"{type(error).__name__}: {error}"}
 
 

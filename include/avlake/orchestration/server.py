@@ -127,7 +127,7 @@ class Server:
         log = (os.POSIX_SPAWN_OPEN, 1, str(self.log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         return os.posix_spawn(
             sys.executable,
-            [sys.executable, "-m", "avlake.orchestration.standalone"],
+            [sys.executable, "-P", "-m", "avlake.orchestration.standalone"],
             environment,
             file_actions=[(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0), log, (os.POSIX_SPAWN_DUP2, 1, 2)],
             setsid=True,

@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pyarrow as pa
 
+from avlake.errors import RequestError, WorkError
 from avlake.extractors import base
 from avlake.tables import silver
 
@@ -46,6 +47,18 @@ class Hostile(base.Extractor):
 
     def _wrong_columns(self):
         return "wrong"
+
+    def _dawdle(self):
+        time.sleep(2.5)
+
+    def _lack_a_setting(self):
+        raise RequestError("model file x is missing: fetch it")
+
+    def _lack_a_library(self):
+        raise WorkError("y does not load: install it")
+
+    def _lack_a_module(self):
+        import no_such_module_of_anybody  # noqa: F401
 
     def _print(self):
         print("noise on standard output")
