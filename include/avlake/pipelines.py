@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -15,11 +17,15 @@ from avlake.extractors import base
 from avlake.models import model_path
 from avlake.settings import Settings
 
+DEFAULT = "default"  # this word, given as a value, stands for the default
+MOST = 2**53  # the largest whole number up to which SQL, that gets thresholds as doubles, knows every one
+
 
 class Thresholds(BaseModel):
     """What a pipeline's gold SQL decides by: versioned, never a reason to measure again."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    for_one_run: ClassVar[frozenset[str]] = frozenset()  # names of those that are never remembered
 
 
 @dataclass(frozen=True)
@@ -55,9 +61,9 @@ class Pipeline:
         for name in self.extractors:
             kind = base.load(name)
             try:
-                found[name] = kind(kind.Params(**given.get(name, {})))
+                found[name] = kind(kind.Params(**_meant(kind.Params, given.get(name, {}))))
             except ValueError as error:
-                raise RequestError(f"parameters of {name}: {_first_reason(error)}") from None
+                raise RequestError(f"parameters of {name}: {_reasons(error, kind.Params.model_fields)}") from None
         return found
 
     def check_models(self, settings: Settings) -> None:
@@ -77,9 +83,10 @@ class Pipeline:
             RequestError: for a threshold that this pipeline does not have, or a value that cannot be.
         """
         try:
-            return self.thresholds(**(values or {}))
+            return self.thresholds(**_meant(self.thresholds, values or {}))
         except ValidationError as error:
-            wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            params = [f"{name}.{param}" for name in self.extractors for param in base.load(name).Params.model_fields]
+            wrong = _reasons(error, self.thresholds.model_fields, params)
             raise RequestError(f"thresholds of {self.name}: {wrong}") from None
 
 
@@ -97,24 +104,28 @@ class VoxforgeGenderThresholds(Thresholds):
 class Sampling(Thresholds):
     """Of a pipeline that may be about a part of what was delivered; see `stages.sample`."""
 
+    for_one_run: ClassVar[frozenset[str]] = frozenset({"require_trainable"})
     sampling: Literal["all", "random", "top_speakers", "per_speaker"] = Field(
         "all", title="Sampling", description="which clips gold is about; the others are not even measured"
     )
-    sample_clips: int = Field(1000, ge=1, title="Random: clips", description="so many clips, drawn at random")
-    top_speakers: int = Field(100, ge=1, title="Top speakers", description="all clips of so many, who have most")
-    clips_per_speaker: int = Field(10, ge=1, title="Per speaker: clips", description="at most so many of each")
-    sample_seed: int = Field(0, title="Seed", description="another seed draws other clips")
+    sample_clips: int = Field(1000, ge=1, le=MOST, title="Random: clips", description="so many clips, drawn at random")
+    top_speakers: int = Field(
+        100, ge=1, le=MOST, title="Top speakers", description="all clips of so many, who have most"
+    )
+    clips_per_speaker: int = Field(10, ge=1, le=MOST, title="Per speaker: clips", description="at most so many of each")
+    sample_seed: int = Field(0, ge=-MOST, le=MOST, title="Seed", description="another seed draws other clips")
     require_trainable: bool = Field(
         False, title="Require a task", description="measure nothing where speakers cannot be told apart anyway"
     )
 
     def in_words(self) -> str:
         """How it samples."""
+        top = f"{self.top_speakers} speakers" if self.top_speakers > 1 else "one speaker"
         return {
             "all": "all",
-            "random": f"random, {self.sample_clips} clips",
-            "top_speakers": f"the {self.top_speakers} speakers with most clips",
-            "per_speaker": f"at most {self.clips_per_speaker} clips per speaker",
+            "random": f"random, {self.sample_clips} clip{'s'[: self.sample_clips - 1]}",
+            "top_speakers": f"the {top} with most clips",
+            "per_speaker": f"at most {self.clips_per_speaker} clip{'s'[: self.clips_per_speaker - 1]} per speaker",
         }[self.sampling]
 
 
@@ -192,5 +203,26 @@ def needing_approval(settings: Settings) -> frozenset[str]:
     return named
 
 
-def _first_reason(error: ValueError) -> str:
-    return "; ".join(line.strip() for line in str(error).splitlines()[1:3]) or str(error)
+def _meant(kind: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value != DEFAULT or name not in kind.model_fields}
+
+
+def _reasons(error: ValueError, names: Iterable[str], elsewhere: Collection[str] = ()) -> str:
+    """What is wrong, by name; of a name that is none of `names` also which there are, and which may have been meant.
+
+    Args:
+        elsewhere: `extractor.parameter`, where those may be named too.
+    """
+    if not isinstance(error, ValidationError):
+        return str(error)
+    said, known = [], list(names)
+    for wrong in error.errors():
+        name = ".".join(map(str, wrong["loc"]))
+        if wrong["type"] != "extra_forbidden":
+            said.append(f"{name}: {wrong['msg']}")
+            continue
+        meant = [full for full in elsewhere if full.partition(".")[2] == name]
+        meant = meant or difflib.get_close_matches(name, [*known, *elsewhere], 1)
+        hint = f"; write {' or '.join(meant)}" if meant else ""
+        said.append(f"{name}: there is none of that name{hint}. There is {', '.join(known) or 'none'}")
+    return "; ".join(said)

@@ -2,35 +2,37 @@
 
 from __future__ import annotations
 
-import contextlib
 import secrets
+import textwrap
 import threading
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
+from avlake import warehouse
 from avlake.datasets.base import Source
 from avlake.errors import RequestError, UnknownDrop, WorkError
 from avlake.lake import Lake
+from avlake.learn.diagnosis import count
 from avlake.media.sandbox import Sandbox
 from avlake.pipelines import Pipeline, Sampling, get_pipeline
 from avlake.settings import Settings
-from avlake.stages import actual, sample
+from avlake.stages import sample
+from avlake.stages import thresholds as decided
 from avlake.stages.commit import CommitReport, commit
-from avlake.stages.costs import live_bytes
 from avlake.stages.curate import CurateReport, curate
 from avlake.stages.extract import PlanReport, plan
 from avlake.stages.ingest import ingest
 from avlake.stages.publish import publish
 from avlake.stages.scores import read as read_scores
 from avlake.stages.side_by_side import FILES_PER_SHARD, Measurers
-from avlake.stages.thresholds import current
+from avlake.stages.watch import Watch
 
 Say = Callable[[str], None]
 Progress = Callable[[str, int, int], None]
 T = TypeVar("T")
+SAID = 120  # characters of an error, where it is said in passing
 
 
 def new_run_id(prefix: str = "cli") -> str:
@@ -83,28 +85,30 @@ def run(
             out again. Then gold is decided and published, and that is all: nothing is delivered, decoded or trained.
 
     Raises:
-        RequestError: before anything is done, for parameters or thresholds that the pipeline does not take.
+        RequestError: before anything is done, for parameters or thresholds that the pipeline does not take, or a
+            warehouse that is none; before anything is measured, for a sample that has to train a task and cannot.
     """
     chosen, run_id = get_pipeline(pipeline), new_run_id()
     chosen.configured(params)
     chosen.decided(thresholds)
+    warehouse.check(settings)
     if scores is not None:
         if not chosen.takes_scores:
             raise RequestError(f"{pipeline} takes no scores: it decides over what it measures itself")
         if source or drop or limit or params:
             raise RequestError("scores are of clips measured elsewhere: leave out the source, drop, limit, parameters")
         got = read_scores(settings, file=scores, run_id=run_id)
-        say(f"scores  {got.rows} clips" + ("" if got.changed else "; nothing changed"))
-        return RunReport(run_id, {}, _decide(settings, pipeline, run_id, thresholds, say), None, False)
+        say(f"scores  {count(got.rows, 'clip')}" + ("" if got.changed else "; nothing changed"))
+        return RunReport(run_id, {}, _decide(settings, chosen, run_id, thresholds, say), None, False)
     chosen.check_models(settings)
     where = source or settings.landing
     if not where:
         raise RequestError("no source: give --source FOLDER|URI, or set AVLAKE_LANDING")
     drops = choose_drops(chosen, where, drop, settings)
-    values = current(Lake.open(settings), chosen, thresholds)
+    values = decided.current(Lake.open(settings), chosen, thresholds)
     # A forecast is of all that is delivered.
     whole = limit is None and not (isinstance(values, Sampling) and values.sampling != "all")
-    watch = _Watch(settings, chosen, where, drop, drops, params) if whole else None
+    watch = Watch(settings, chosen, where, drop, drops, params) if whole else None
     if watch:
         say(watch.announced())
     with Measurers(settings) as measurers:
@@ -118,15 +122,15 @@ def run(
         broken, sandbox_cpu_s = work.broken, measurers.cpu_s
     if broken and not Lake.open(settings).drops():
         raise WorkError(f"no drop could be processed: {' | '.join(broken)}")
-    gold = _decide(settings, pipeline, run_id, thresholds, say)
+    gold = _decide(settings, chosen, run_id, thresholds, say)
     if watch:
         for line in watch.compared(run_id, sandbox_cpu_s):
             say(line)
     report_uri, trained = None, False
     if train and not broken:
-        report_uri, trained = _train(settings, pipeline, run_id, say, progress)
+        report_uri, trained = _train(settings, pipeline, run_id, gold.other_thresholds, say, progress)
     if broken:
-        raise WorkError(f"{len(broken)} of {len(drops)} drops failed: " + " | ".join(broken))
+        raise WorkError(f"{len(broken)} of {count(len(drops), 'drop')} failed: " + " | ".join(broken))
     return RunReport(run_id, done, gold, report_uri, trained)
 
 
@@ -158,7 +162,7 @@ class _Work:
                 self.say(f"{drop}  skipped: {error}")
             except WorkError as error:
                 self.broken.append(str(error))
-                self.say(f"{drop}  {error}")
+                self.say(f"{drop}  failed: {textwrap.shorten(str(error), SAID)}")  # the run ends with all of it
         return done
 
     def take(self, drop: str) -> CommitReport:
@@ -169,20 +173,24 @@ class _Work:
         name, told = self.pipeline.dataset.name, self.progress
         got = ingest(self.settings, dataset=name, source=self.source, drop=drop, run_id=self.run_id, progress=told)
         more = "" if got.changed else "; nothing new"
-        self.say(f"{drop}  ingest: {got.files} files, {got.archives} archives{more}")
+        self.say(f"{drop}  ingest: {count(got.files, 'file')}, {count(got.archives, 'archive')}{more}")
 
     def analyse(self, values: Sampling) -> None:
-        """Write the manifest; say what was delivered, what of it is sampled, and what may be hoped for.
+        """Say what was delivered, what of it is sampled, and what may be hoped for.
 
         Raises:
-            RequestError: where the task has to be trainable and is not.
+            RequestError: where the task has to be trainable and is not; the manifest is there, to see why.
         """
-        name, only = self.pipeline.name, self.pipeline.gold[:1]
-        curate(self.settings, pipeline=name, run_id=self.run_id, thresholds=self.thresholds, only=only)
         lake = Lake.open(self.settings)
         for line in sample.analyse(lake, self.pipeline, values).lines():
             self.say(line)
-        sample.require(lake, self.pipeline, values)
+        try:
+            sample.require(lake, self.pipeline, values)
+        except RequestError:
+            name, manifest = self.pipeline.name, self.pipeline.gold[:1]
+            curate(self.settings, pipeline=name, run_id=self.run_id, thresholds=self.thresholds, only=manifest)
+            publish(self.settings, run_id=self.run_id)
+            raise
 
     def measure(self, drop: str) -> CommitReport:
         """Plan, measure, commit."""
@@ -224,12 +232,16 @@ class _Work:
 
 
 def _decide(
-    settings: Settings, pipeline: str, run_id: str, thresholds: dict[str, Any] | None, say: Say
+    settings: Settings, pipeline: Pipeline, run_id: str, thresholds: dict[str, Any] | None, say: Say
 ) -> CurateReport:
     """Gold from all silver, and the warehouse."""
-    gold = curate(settings, pipeline=pipeline, run_id=run_id, thresholds=thresholds)
+    say(f"decides  {decided.in_words(Lake.open(settings), pipeline, thresholds)}")
+    gold = curate(settings, pipeline=pipeline.name, run_id=run_id, thresholds=thresholds)
     for name, rows in gold.rows.items():
-        say(f"gold  {name}: {rows} rows, {gold.kept[name]} kept" + ("" if gold.changed else "; nothing changed"))
+        say(
+            f"gold  {name}: {count(rows, 'row')}, {gold.kept[name]} kept"
+            + ("" if gold.changed else "; nothing changed")
+        )
     if gold.taken_down:
         say(f"gold  {gold.taken_down}")
     shown = publish(settings, run_id=run_id)
@@ -239,47 +251,8 @@ def _decide(
     return gold
 
 
-class _Watch:
-    """What a run is expected to take, and what it took until gold was published."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        pipeline: Pipeline,
-        source: str,
-        drop: str | None,
-        drops: list[str],
-        params: dict[str, dict[str, Any]] | None,
-    ) -> None:
-        self._settings, self._pipeline, self._source, self._drops = settings, pipeline, source, drops
-        self.expected = None
-        with contextlib.suppress(RequestError):  # a drop without files: ingest will say so
-            self.expected = actual.expect(settings, pipeline, source, drop=drop, params=params)
-        self._before = self._live()
-        self._wall, self._cpu = time.perf_counter(), time.process_time()
-
-    def announced(self) -> str:
-        return actual.in_words(self.expected, self._source, self._pipeline.name)
-
-    def compared(self, run_id: str, sandbox_cpu_s: float) -> list[str]:
-        """The lines that set what it took beside the forecast."""
-        took = {
-            "cpu_s": time.process_time() - self._cpu + sandbox_cpu_s,
-            "wall_s": time.perf_counter() - self._wall,
-        }
-        if self.expected is None:
-            return []
-        rows = [row for row in actual.run_rows(Lake.open(self._settings)) if row["run_id"] == run_id]
-        grown = {f"{layer}_bytes": float(size - self._before[layer]) for layer, size in self._live().items()}
-        return actual.compare(self.expected, {**actual.measured_in(rows), **took, **grown})
-
-    def _live(self) -> dict[str, int]:
-        gold = [f"gold.{name}" for name in self._pipeline.gold]
-        return live_bytes(Lake.open(self._settings), self._pipeline.dataset.name, self._drops, gold)
-
-
 def _train(
-    settings: Settings, pipeline: str, run_id: str, say: Say, progress: Progress | None
+    settings: Settings, pipeline: str, run_id: str, other_thresholds: bool, say: Say, progress: Progress | None
 ) -> tuple[str | None, bool]:
     from avlake.stages.report import report  # scikit-learn and matplotlib, only where something is trained
     from avlake.stages.train import train
@@ -291,7 +264,7 @@ def _train(
     say(f"{made}  {trained.model_uri}" + ("" if trained.changed else "; gold is unchanged, nothing to train"))
     publish(settings, run_id=run_id)  # with the new rows of gold.model_runs
     store, latest = Lake.open(settings).store, f"reports/{pipeline}/index.html"
-    if trained.changed or not store.exists(latest):
+    if trained.changed or other_thresholds or not store.exists(latest):  # the page draws the thresholds
         report(settings, pipeline=pipeline, run_id=run_id)
     uri = store.uri_of(latest)
     say(f"report  {uri}")

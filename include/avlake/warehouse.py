@@ -94,6 +94,20 @@ def tables(con: duckdb.DuckDBPyConnection) -> list[str]:
     return sorted(str(row[0]) for row in found)
 
 
+def check(settings: Settings) -> None:
+    """Can it be published to, as far as that can be told without doing it?
+
+    Raises:
+        RequestError: if the setting names a place that is taken, or no database of MotherDuck.
+    """
+    if is_motherduck(settings):
+        _database(settings)
+        return
+    link = Path(settings.warehouse).absolute()
+    if os.path.lexists(link) and not _is_ours(link):
+        raise RequestError(f"AVLAKE_WAREHOUSE {link} is not a warehouse of avlake; name another file")
+
+
 def publish(settings: Settings, read: Callable[[], Delivery]) -> dict[str, int] | None:
     """Make the warehouse hold exactly what `read` says, once nobody else publishes.
 
@@ -109,6 +123,7 @@ def publish(settings: Settings, read: Callable[[], Delivery]) -> dict[str, int] 
             con.execute(f'CREATE DATABASE IF NOT EXISTS "{_database(settings)}"')
             con.execute(f'USE "{_database(settings)}"')
             return catch_up(con, read)
+    check(settings)
     link = Path(settings.warehouse).absolute()
     with explained(str(link), "AVLAKE_WAREHOUSE"):
         return _publish_file(link, read)
@@ -118,8 +133,6 @@ def publish(settings: Settings, read: Callable[[], Delivery]) -> dict[str, int] 
 
 
 def _publish_file(link: Path, read: Callable[[], Delivery]) -> dict[str, int] | None:
-    if os.path.lexists(link) and not _is_ours(link):
-        raise RequestError(f"AVLAKE_WAREHOUSE {link} is not a warehouse of avlake; name another file")
     link.parent.mkdir(parents=True, exist_ok=True)
     with _only_publisher(link):
         delivery = read()

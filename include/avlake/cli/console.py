@@ -18,7 +18,7 @@ def split_settings(
 ) -> tuple[dict[str, Any] | None, dict[str, dict[str, Any]] | None]:
     """`--set key=value` options as thresholds, and as parameters of extractors (`extractor.name=value`).
 
-    A value is a number or a word; `none`, and nothing at all, unset what may be unset.
+    A value is a number or a word; `none`, and nothing at all, unset what may be unset; `default` restores.
     """
     thresholds: dict[str, Any] = {}
     params: dict[str, dict[str, Any]] = {}

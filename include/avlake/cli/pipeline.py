@@ -26,15 +26,16 @@ def run(
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="a threshold, EXTRACTOR.PARAMETER, or scores=FILE; `none` unsets what may be unset",
+            help="a threshold, EXTRACTOR.PARAMETER, or scores=FILE; `default` restores it, `none` unsets it",
         ),
     ] = None,
     train: Annotated[bool, typer.Option("--train/--no-train", help="train and report at the end")] = True,
 ) -> None:
     """Take drops from landing to gold, train and report, without Airflow.
 
-    Thresholds, sampling among them, are remembered until others are set. With scores=FILE, a CSV of clips measured
-    elsewhere, gold is decided over those and nothing is measured or trained; scores=none takes them out again.
+    Thresholds, sampling among them, are remembered until others are set, or `default`; the line `decides` names them.
+    With scores=FILE, a CSV of clips measured elsewhere, gold is decided over those and nothing is measured or trained;
+    scores=none takes them out again.
     """
     settings = load_settings(**({"jobs": jobs} if jobs else {}))
     thresholds, params = split_settings(set_ or [], get_pipeline(pipeline).extractors)

@@ -12,30 +12,27 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.dataset as ds
 
 from avlake.errors import RequestError, WorkError
 from avlake.extractors import base
 from avlake.lake import Lake
 from avlake.pipelines import Pipeline, Sampling, Thresholds, get_pipeline
 from avlake.settings import Settings
-from avlake.stages import bounded, duplicates, relations, sample
+from avlake.stages import bounded, clusters, duplicates, relations, sample
 from avlake.stages import thresholds as decided
 from avlake.stages.record import record
 from avlake.stages.takedowns import Excluded, excluded
 from avlake.tables import BRONZE_FILES, LABELS, SCORES, Table
 
-RELATIONS = {  # in this order, for each may read those before it
-    "clips": sample.clips,
-    "near_duplicates": duplicates.near_duplicates,
-    "split_groups": duplicates.split_groups,
-}
 MEMORY = "1GB"  # of DuckDB, for gold of any size; the rest is on disk
 log = logging.getLogger(__name__)
 
@@ -51,6 +48,7 @@ class CurateReport:
     rows: dict[str, int]  # by gold table
     kept: dict[str, int]
     taken_down: str  # how many recordings of how many people, in words; empty where none
+    other_thresholds: bool = False  # were others recorded than before? They may all the same decide as those did
 
 
 def curate(
@@ -64,51 +62,40 @@ def curate(
 ) -> CurateReport:
     """Rebuild the pipeline's gold tables, one commit each; equal rows make no commit.
 
+    The thresholds given are recorded last: killed before, and asked the same again, it ends in the same state.
+
     Args:
-        only: names of its gold tables, where not all of them are to be rebuilt; that is no stage in ops.runs.
+        only: names of its gold tables, where not all of them are to be rebuilt; that is no stage in ops.runs, and the
+            thresholds given are not recorded.
 
     Raises:
         RequestError: for a threshold the pipeline does not have, or a lake without its silver tables.
-        WorkError: when a gold table breaks its own checks; the table before it stays.
+        WorkError: when a gold table breaks its own checks; the table before it stays, and so do the thresholds.
     """
     began, lake, chosen = time.perf_counter(), Lake.open(settings), get_pipeline(pipeline)
-    values = decided.adopt(lake, chosen, thresholds, who=who, run_id=run_id)
+    values = decided.current(lake, chosen, thresholds)
     tables = [GoldSql.load(name) for name in chosen.gold if only is None or name in only]
     # Versions are read before the silver they protect: of two racing builds, the one that saw less cannot win.
     versions = {gold.name: lake.table_version(gold.table(pa.schema([]))) for gold in tables}
     drops = lake.drops()
     out = excluded(lake, drops)
     changed, rows, kept, measured = False, {}, {}, (0, 0.0)
-    with bounded.connect(MEMORY) as con:
-        _prepare(con, lake, chosen, values, drops, out, needed={gold.rows for gold in tables})
-        with _understood(settings, pipeline):
-            for name, create in RELATIONS.items():
-                if any(name in gold.relations for gold in tables):
-                    create(con, chosen.dataset.name)
+    with _opened(lake, chosen, values, drops, out, tables) as con:
         for gold in tables:
-            with _understood(settings, pipeline):
-                con.execute(f"CREATE OR REPLACE TABLE built AS {gold.query}")
+            name = f"gold.{gold.name}"
+            rows[name], kept[name] = gold.build(con, chosen.dataset.name, lake.store.uri)
             table = gold.table(con.sql("FROM built LIMIT 0").to_arrow_table().schema)
-            rows[table.name], kept[table.name] = gold.check(con, chosen.dataset.name)
             rows_in_order = bounded.batches(con, f"FROM built ORDER BY {', '.join(gold.key)}")
             changed |= lake.replace_table(table, rows_in_order, expected_version=versions[gold.name])
             measured = max(measured, con.execute(MEASURED).fetchall()[0]) if "media" in chosen.extractors else measured
-    if only is None:
-        log.info("%s is rebuilt; %s", pipeline, str(out) or "nothing was taken down")
-        files, media_s = measured  # of the gold table with most
-        facts = {"files": files, "media_s": media_s, "seconds": time.perf_counter() - began}
-        record(lake, run_id=run_id, stage="curate", pipeline=pipeline, **facts)
-    return CurateReport(changed, rows, kept, str(out))
-
-
-@contextlib.contextmanager
-def _understood(settings: Settings, pipeline: str) -> Iterator[None]:
-    """Say of a table that SQL misses what it means: the lake has no drop."""
-    try:
-        yield
-    except duckdb.CatalogException as error:
-        reason = str(error).splitlines()[0]
-        raise RequestError(f"{settings.uri} has nothing to build {pipeline} from: {reason}; run a drop") from None
+    if only is not None:
+        return CurateReport(changed, rows, kept, str(out))
+    others = thresholds is not None and decided.keep(lake, chosen, values, who=who, run_id=run_id)
+    log.info("%s is rebuilt; %s", pipeline, str(out) or "nothing was taken down")
+    files, media_s = measured  # of the gold table with most
+    facts = {"files": files, "media_s": media_s, "seconds": time.perf_counter() - began}
+    record(lake, run_id=run_id, stage="curate", pipeline=pipeline, **facts)
+    return CurateReport(changed, rows, kept, str(out), others)
 
 
 @contextlib.contextmanager
@@ -139,7 +126,7 @@ class GoldSql:
     groups: tuple[str, ...]  # `-- group:` columns whose values never span two splits
     label: str | None  # `-- label:` what a kept row cannot lack
     rows: str | None  # `-- rows:` the silver table with as many current rows
-    relations: tuple[str, ...]  # `-- with:` names of RELATIONS
+    relations: tuple[str, ...]  # `-- with:` names of relations
 
     @classmethod
     def load(cls, name: str) -> GoldSql:
@@ -221,8 +208,13 @@ def _opened(
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """All that these gold tables may read."""
     with bounded.connect(MEMORY) as con:
-        _prepare(con, lake, pipeline, thresholds, drops, out, needed={gold.rows for gold in tables})
-        for name, create in RELATIONS.items():
+        read = _prepare(con, lake, pipeline, thresholds, drops, out, needed={gold.rows for gold in tables})
+        relations_in_order: dict[str, Callable[[duckdb.DuckDBPyConnection, str], None]] = {
+            "clips": sample.clips,
+            "near_duplicates": partial(clusters.near_duplicates, lake=lake, read=read, out=out),
+            "split_groups": duplicates.split_groups,  # reads the one before
+        }
+        for name, create in relations_in_order.items():
             if any(name in gold.relations for gold in tables):
                 try:
                     create(con, pipeline.dataset.name)
@@ -244,8 +236,10 @@ def _prepare(
     out: Excluded,
     *,
     needed: Collection[str | None],
-) -> None:
+) -> dict[str, ds.FileSystemDataset]:
     """Give a connection what is left of the lake's tables as views, and the names that gold SQL may use.
+
+    Returns the tables themselves, by name, with what was taken down.
 
     Args:
         needed: tables without which there is nothing to decide; others that the lake does not have are empty.
@@ -255,6 +249,7 @@ def _prepare(
     if pipeline.takes_scores:
         scored = lake.log_version(SCORES.name) is not None  # then gold needs no drop at all
         schemas |= {t.name: t.schema for t in ((SCORES, LABELS, BRONZE_FILES) if scored else (SCORES, LABELS))}
+    read = {}
     for name in sorted({*lake.tables(), *schemas}):
         layer, table = name.split(".")
         if layer == "gold":
@@ -262,6 +257,7 @@ def _prepare(
         con.execute(f'CREATE SCHEMA IF NOT EXISTS "{layer}"')
         if (data := lake.scan(name, drops)) is not None:
             con.register(f"{layer}_{table}", out.without(data))
+            read[name] = data
         elif name in schemas:
             con.register(f"{layer}_{table}", schemas[name].empty_table())
         else:
@@ -273,3 +269,4 @@ def _prepare(
         relations.show_current(con, "current_files", "bronze.files")
     if isinstance(thresholds, Sampling):
         sample.show_delivered(con, lake, pipeline.dataset.name)
+    return read
