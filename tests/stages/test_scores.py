@@ -18,6 +18,10 @@ from avlake.runner import RunReport, run
 from avlake.settings import Settings
 from avlake.stages import scores, takedowns
 from avlake.stages.export import export
+from avlake.stages.maintain import maintain
+from avlake.stages.pages.outdated import remove_outdated
+from avlake.stages.preview import preview
+from avlake.stages.report import report
 from avlake.tables import SCORES
 
 HEADER = "filepath_video,speaker_id,face_presence_ratio,avg_blur_score,speech_ratio\n"
@@ -205,6 +209,33 @@ def test_scores_bring_nobody_back(settings: Settings, tmp_path: Path, asked: dic
         ("mp4/bob/v1/1.mp4",),
         ("mp4/bob/v2/1.mp4",),
     ]
+
+
+def pages(settings: Settings) -> set[str]:
+    return set(Lake.open(settings).store.list("reports"))
+
+
+def test_pages_from_before_a_takedown_go_and_later_ones_show_nobody_of_it(settings: Settings, tmp_path: Path) -> None:
+    decide(settings, write(tmp_path, HEADER + GOOD + OTHER))
+    report(settings, pipeline="talking_heads", run_id="first")
+    preview(settings, pipeline="talking_heads", run_id="looked")
+    lake, before = Lake.open(settings), pages(settings)
+    assert len(before) == 3
+    assert remove_outdated(lake) == (3, []) and pages(settings) == before
+    takedowns.add(settings, subjects=["voxceleb/ann"], **ASKED)
+    assert sum(kept.files_before - kept.files_after for kept in maintain(settings) if kept.what == "reports") == 3
+    assert pages(settings) == set()
+    page = Path(report(settings, pipeline="talking_heads", run_id="second")).read_text()  # of the warehouse from before
+    assert "mp4/bob/v1" in page and "mp4/ann/v1" not in page
+    assert remove_outdated(lake)[1] == [] and len(pages(settings)) == 2
+
+
+def test_previews_go_with_time(settings: Settings, tmp_path: Path) -> None:
+    decide(settings, write(tmp_path, HEADER + GOOD))
+    report(settings, pipeline="talking_heads", run_id="first")
+    preview(settings, pipeline="talking_heads", run_id="looked")
+    (gone,) = remove_outdated(Lake.open(settings), retention_h=0)[1]
+    assert "preview-looked" in gone.name and len(pages(settings)) == 2
 
 
 def test_nobody_of_that_name_is_refused_with_those_that_scores_know(settings: Settings, tmp_path: Path) -> None:

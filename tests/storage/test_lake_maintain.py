@@ -256,5 +256,6 @@ def test_the_command_says_what_it_did(scattered: Lake) -> None:
         LABELS.name: (6, 2),
         "_work": (0, 0),
         "_probe": (1, 1),
+        "reports": (0, 0),
         "objects": (0, 0),
     }

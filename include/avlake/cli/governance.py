@@ -14,6 +14,7 @@ from avlake.pipelines import PIPELINES
 from avlake.settings import load_settings
 from avlake.stages import takedowns
 from avlake.stages.curate import curate
+from avlake.stages.pages.outdated import remove_outdated
 from avlake.stages.publish import publish
 
 app = typer.Typer()
@@ -42,7 +43,7 @@ def takedowns_add(
 
 @takedowns_app.command("apply")
 def takedowns_apply() -> None:
-    """Rebuild gold and the warehouse now, without what was taken down."""
+    """Rebuild gold and the warehouse now, without what was taken down, and remove the pages from before."""
     settings, run_id = load_settings(), runner.new_run_id()
     present, failed = set(Lake.open(settings).tables()), None
     for name, pipeline in PIPELINES.items():
@@ -57,6 +58,8 @@ def takedowns_apply() -> None:
             print(f"{name}: {built.taken_down or 'nothing is taken down'}{next_step}", file=sys.stderr)
     shown = publish(settings, run_id=run_id)
     print(f"warehouse  {shown.warehouse}" + ("" if shown.changed else "; nothing changed"), file=sys.stderr)
+    if gone := remove_outdated(Lake.open(settings))[1]:
+        print(f"reports  {len(gone)} pages from before are removed; the next run writes a new one", file=sys.stderr)
     if failed:
         raise failed
 

@@ -22,6 +22,7 @@ from avlake.fragments import arrow_filesystem
 from avlake.lake import Lake, live_files
 from avlake.settings import Settings
 from avlake.stages import bounded, contents, work
+from avlake.stages.pages import outdated
 from avlake.tables import BRONZE_CONTENTS, BRONZE_FILES
 
 log = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ class Upkeep:
 
 
 def maintain(settings: Settings, *, retention_h: int = RETENTION_H) -> list[Upkeep]:
-    """Tidy every table, then the notes of past runs, then objects.
+    """Tidy every table, then the notes of past runs, pages from before a takedown and old previews, then objects.
 
     Args:
         retention_h: younger files stay. Less than the default is for a lake that nobody uses meanwhile.
@@ -53,6 +54,8 @@ def maintain(settings: Settings, *, retention_h: int = RETENTION_H) -> list[Upke
         files = list(listed(lake.store, folder))
         old = [file for file in files if file.age_h >= retention_h and not _is_mark(file)]
         notes.append(_remove(lake, folder, len(files), old, retention_h))
+    total, gone = outdated.remove_outdated(lake, retention_h=retention_h)
+    notes.append(Upkeep(outdated.FOLDER, total, total - len(gone), sum(page.size_bytes for page in gone)))
     return [*tidied, *notes, _remove(lake, contents.FOLDER, *_objects(lake, retention_h), retention_h)]
 
 
