@@ -59,7 +59,7 @@ secrets: ## write the .env of docker-compose.yaml with generated secrets, or com
 test: $(STAMP) ## the tests that need no server
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-e2e: $(STAMP) ## a real Airflow, killed in the middle and started again
+e2e: $(STAMP) ## a real Airflow, killed in the middle, started again, and asked to wait for a person
 	$(BIN)/python -m pytest -m e2e $(PYTEST_ARGS)
 
 distributed: $(STAMP) ## docker-compose.yaml run natively; its parts are killed one by one
