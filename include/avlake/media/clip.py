@@ -160,6 +160,8 @@ class Clip:
         return _Decoded(sound, pictures)
 
     def _demux(self, container: Any, takers: Sequence[_Sound | _Pictures]) -> None:
+        if not takers:  # a silent film that nobody looks at; PyAV takes no streams for all streams
+            return
         by_index = {taker.stream.index: taker for taker in takers}
         for packet in container.demux(*(taker.stream for taker in takers)):
             by_index[packet.stream.index].take(packet)
