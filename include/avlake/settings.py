@@ -38,7 +38,7 @@ class Settings(BaseSettings):
     inline_max_bytes: int = Field(MIB, ge=0, description="larger files are objects of their own, not rows")
     warehouse_max_rows: int = Field(50_000_000, ge=1, description="larger tables stay out of the warehouse")
 
-    file_timeout_s: float = Field(120.0, gt=0, description="time to open and measure one file")
+    file_timeout_s: float = Field(120.0, gt=0, description="to measure one file, and 2 s more per second decoded")
     file_memory_mb: int = Field(4096, ge=512, description="memory to open and measure one file")
 
     downloads: Path = Field(default_factory=lambda: home() / ".avlake" / "downloads", description="until committed")

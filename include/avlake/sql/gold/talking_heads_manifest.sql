@@ -1,5 +1,5 @@
 -- One row per clip delivered: who speaks in it, its source video, and whether it is in the sample (`kept`).
--- It is made from paths, so it is there before anything is measured.
+-- It is made from paths, so it can be built before anything is measured: a run that `require_trainable` stops has it.
 -- key: file_id
 -- group: split_group
 -- with: clips, near_duplicates, split_groups
