@@ -57,6 +57,13 @@ def model_path(name: str, settings: Settings | None = None) -> Path:
     return path
 
 
+def has_model(name: str, settings: Settings) -> bool:
+    """Is a model file there, in a published build where it is one of those known here?"""
+    known = next((model for model in MODEL_FILES if model.name == name), None)
+    path = settings.models / name
+    return is_whole(path, known) if known else path.is_file()
+
+
 def is_whole(path: Path, model: ModelFile) -> bool:
     """Is this file one of the model's published builds?"""
     return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() in model.sha256

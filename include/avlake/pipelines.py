@@ -5,27 +5,39 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from avlake.datasets.base import Dataset
+from avlake.datasets.podcasts import PODCASTS
+from avlake.datasets.vggsound import VGGSOUND
 from avlake.datasets.voxceleb import VOXCELEB
 from avlake.datasets.voxforge import VOXFORGE
 from avlake.errors import RequestError
 from avlake.extractors import base
-from avlake.models import model_path
+from avlake.models import has_model, model_path
 from avlake.settings import Settings
+from avlake.tables import PODCAST_OUTROS, Table
+from avlake.thresholds import (
+    PodcastOutrosThresholds,
+    SoundEffectsThresholds,
+    TalkingHeadsThresholds,
+    Thresholds,
+    VoxforgeGenderThresholds,
+)
 
 DEFAULT = "default"  # this word, given as a value, stands for the default
-MOST = 2**53  # the largest whole number up to which SQL, that gets thresholds as doubles, knows every one
 
 
-class Thresholds(BaseModel):
-    """What a pipeline's gold SQL decides by: versioned, never a reason to measure again."""
+@dataclass(frozen=True)
+class LabelKind:
+    """Something that people say of a recording, or of a part of it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-    for_one_run: ClassVar[frozenset[str]] = frozenset()  # names of those that are never remembered
+    name: str
+    doc: str
+    values: tuple[str, ...] = ()  # those it may have; empty: a number of seconds, or `none`
+    of_parts: bool = False
 
 
 @dataclass(frozen=True)
@@ -42,14 +54,21 @@ class Pipeline:
     thresholds: type[Thresholds] = Thresholds
     approvable: bool = False  # can a person see what gold would hold, before it does, see `stages.preview`?
     takes_scores: bool = False  # can it decide over clips measured elsewhere, see `stages.scores`?
+    labels: tuple[LabelKind, ...] = ()  # what people may say of its dataset, see `stages.human`
+    finds: Table | None = None  # the gold table of what its model says of everything in the lake
 
     @property
     def salt(self) -> str:
         """What makes this pipeline's split its own."""
         return self.name
 
-    def configured(self, params: dict[str, dict[str, object]] | None = None) -> dict[str, base.Extractor]:
+    def configured(
+        self, params: dict[str, dict[str, object]] | None = None, settings: Settings | None = None
+    ) -> dict[str, base.Extractor]:
         """Its extractors by name, with the parameters given (extractor → name → value) instead of the defaults.
+
+        Args:
+            settings: where given, optional extractors whose model files are not there are left out.
 
         Raises:
             RequestError: for an extractor or a parameter that this pipeline does not have.
@@ -60,6 +79,8 @@ class Pipeline:
         found = {}
         for name in self.extractors:
             kind = base.load(name)
+            if settings and kind.optional and not all(has_model(file, settings) for file in kind.models):
+                continue
             try:
                 found[name] = kind(kind.Params(**_meant(kind.Params, given.get(name, {}))))
             except ValueError as error:
@@ -67,13 +88,13 @@ class Pipeline:
         return found
 
     def check_models(self, settings: Settings) -> None:
-        """Are the third-party model files there that its extractors need?
+        """Are the third-party model files there that its extractors cannot do without?
 
         Raises:
             RequestError: naming the first that is not, and the next step.
         """
-        for name in self.extractors:
-            for file in base.load(name).models:
+        for kind in map(base.load, self.extractors):
+            for file in () if kind.optional else kind.models:
                 model_path(file, settings)
 
     def decided(self, values: dict[str, Any] | None = None) -> Thresholds:
@@ -88,55 +109,6 @@ class Pipeline:
             params = [f"{name}.{param}" for name in self.extractors for param in base.load(name).Params.model_fields]
             wrong = _reasons(error, self.thresholds.model_fields, params)
             raise RequestError(f"thresholds of {self.name}: {wrong}") from None
-
-
-class VoxforgeGenderThresholds(Thresholds):
-    min_snr_db: float | None = Field(None, title="Least SNR", description="dB; windows of noisier files are rejected")
-    max_clipping_ratio: float = Field(
-        0.05,
-        ge=0,
-        le=1,
-        title="Most clipping",
-        description="share of samples at full scale; above it a file is rejected",
-    )
-
-
-class Sampling(Thresholds):
-    """Of a pipeline that may be about a part of what was delivered; see `stages.sample`."""
-
-    for_one_run: ClassVar[frozenset[str]] = frozenset({"require_trainable"})
-    sampling: Literal["all", "random", "top_speakers", "per_speaker"] = Field(
-        "all", title="Sampling", description="which clips gold is about; the others are not even measured"
-    )
-    sample_clips: int = Field(1000, ge=1, le=MOST, title="Random: clips", description="so many clips, drawn at random")
-    top_speakers: int = Field(
-        100, ge=1, le=MOST, title="Top speakers", description="all clips of so many, who have most"
-    )
-    clips_per_speaker: int = Field(10, ge=1, le=MOST, title="Per speaker: clips", description="at most so many of each")
-    sample_seed: int = Field(0, ge=-MOST, le=MOST, title="Seed", description="another seed draws other clips")
-    require_trainable: bool = Field(
-        False, title="Require a task", description="measure nothing where speakers cannot be told apart anyway"
-    )
-
-    def in_words(self) -> str:
-        """How it samples."""
-        top = f"{self.top_speakers} speakers" if self.top_speakers > 1 else "one speaker"
-        return {
-            "all": "all",
-            "random": f"random, {self.sample_clips} clip{'s'[: self.sample_clips - 1]}",
-            "top_speakers": f"the {top} with most clips",
-            "per_speaker": f"at most {self.clips_per_speaker} clip{'s'[: self.clips_per_speaker - 1]} per speaker",
-        }[self.sampling]
-
-
-class TalkingHeadsThresholds(Sampling):
-    min_face_presence_ratio: float = Field(
-        0.99, ge=0, le=1, title="Least face presence", description="share of frames that show a face"
-    )
-    min_blur_score: float = Field(
-        50.0, ge=0, title="Least sharpness", description="mean Laplacian variance of the face; 0 asks for none"
-    )
-    min_speech_ratio: float = Field(0.9, ge=0, le=1, title="Least speech", description="share of time that is speech")
 
 
 PIPELINES = {
@@ -172,6 +144,39 @@ PIPELINES = {
             thresholds=TalkingHeadsThresholds,
             approvable=True,
             takes_scores=True,
+        ),
+        Pipeline(
+            name="sound_effects",
+            doc="short clips of YouTube videos: which have sound effects and neither speech nor music?",
+            dataset=VGGSOUND,
+            extractors=("media", "audio_tags", "panns_tags", "speech"),
+            gold=("sound_effects",),
+            learner="avlake.learn.filtering",
+            page="avlake.stages.pages.sound_effects",
+            thresholds=SoundEffectsThresholds,
+            labels=(
+                LabelKind(
+                    "sound",
+                    "what is heard in a clip",
+                    values=("sfx", "music", "speech", "sfx+music", "sfx+speech", "music+speech", "sfx+music+speech"),
+                ),
+            ),
+        ),
+        Pipeline(
+            name="podcast_outros",
+            doc="podcast episodes: where does the outro music start?",
+            dataset=PODCASTS,
+            extractors=("media", "audio_tags", "segment_features", "segment_windows"),
+            gold=("podcast_segments",),
+            learner="avlake.learn.outros",
+            page="avlake.stages.pages.podcast_outros",
+            thresholds=PodcastOutrosThresholds,
+            labels=(
+                LabelKind("content", "what is heard in a part", values=("music", "dialogue", "both"), of_parts=True),
+                LabelKind("outro_start_s", "where the last unbroken music begins, also under speech"),
+                LabelKind("intro_end_s", "where the music at the beginning ends"),
+            ),
+            finds=PODCAST_OUTROS,
         ),
     )
 }

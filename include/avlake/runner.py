@@ -16,7 +16,7 @@ from avlake.errors import RequestError, UnknownDrop, WorkError
 from avlake.lake import Lake
 from avlake.learn.diagnosis import count
 from avlake.media.sandbox import Sandbox
-from avlake.pipelines import Pipeline, Sampling, get_pipeline
+from avlake.pipelines import Pipeline, get_pipeline
 from avlake.settings import Settings
 from avlake.stages import sample
 from avlake.stages import thresholds as decided
@@ -28,6 +28,7 @@ from avlake.stages.publish import publish
 from avlake.stages.scores import read as read_scores
 from avlake.stages.side_by_side import FILES_PER_SHARD, Measurers
 from avlake.stages.watch import Watch
+from avlake.thresholds import Sampling
 
 Say = Callable[[str], None]
 Progress = Callable[[str, int, int], None]

@@ -142,6 +142,28 @@ MODEL_RUNS = Table(
     _MODEL_RUNS,
     False,
 )
+PODCAST_OUTROS = Table(
+    "gold.podcast_outros",
+    "where an episode's outro music starts and its intro ends, as the model in charge hears it: one row per episode",
+    ("file_id",),
+    _schema(
+        file_id=TEXT,
+        dataset=TEXT,
+        drop_date=DATE,
+        path=TEXT,
+        split=TEXT,
+        duration_s=pa.float64(),
+        outro_start_s=pa.float64(),  # where the last unbroken music begins, also under speech; NULL where there is none
+        intro_end_s=pa.float64(),  # NULL where there is none
+        confidence=pa.float64(),  # probability that what is said of the outro is right
+        kept=pa.bool_(),  # has it an outro?
+        reject_reason=TEXT,
+        label_outro_start_s=pa.float64(),  # as a person heard it; NULL where nobody has, or there is none
+        label_has_outro=pa.bool_(),  # NULL where nobody has said
+        run_id=TEXT,  # of the training
+    ),
+    per_drop=False,
+)
 CURATION_IMPACT = Table(
     "gold.curation_impact",
     "what curation does to a proxy task, before and after: one row per run, model, split and metric",
@@ -163,6 +185,24 @@ SCORES = Table(
         avg_blur_score=pa.float64(),
         speech_ratio=pa.float64(),
         source=TEXT,  # the file's name
+    ),
+    per_drop=False,
+)
+HUMAN_LABELS = Table(
+    "labels.human",
+    "what people say of recordings and their parts: append-only, of one item, name and span the latest row counts",
+    ("label_id",),
+    _schema(
+        label_id=TEXT,
+        dataset=TEXT,
+        item=TEXT,  # the file as it was named: its path, its name, or that without its ending
+        start_s=pa.float64(),  # of the part it is about; both NULL: all of it
+        end_s=pa.float64(),  # NULL: to the end
+        name=TEXT,  # what is labelled, see `avlake.pipelines.LabelKind`
+        value=TEXT,  # NULL takes an earlier one back
+        who=TEXT,
+        when=TIME,
+        source=TEXT,  # the file or the batch it came in
     ),
     per_drop=False,
 )
@@ -202,6 +242,8 @@ CORE = {
         RUNS,
         MODEL_RUNS,
         CURATION_IMPACT,
+        PODCAST_OUTROS,
+        HUMAN_LABELS,
         THRESHOLDS,
         TAKEDOWNS,
     )

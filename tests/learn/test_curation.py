@@ -18,7 +18,7 @@ from avlake.learn.curation import LEARNER
 from avlake.learn.impact import HELPS, NOTHING, Clips, Design
 from worlds import World, noise, tables
 
-MEASURED = Measured("speaker_features", {}, "0")
+MEASURED = {"speaker_features": Measured("speaker_features", {}, "0")}
 QUICK = replace(LEARNER, design=Design(seeds=3, draws=4, replicates=200))
 
 

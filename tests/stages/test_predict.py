@@ -41,10 +41,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_unheard_voices_are_told_apart(trained: tuple[Settings, TrainReport], folder: Path) -> None:
     found = predict(trained[0], pipeline=PIPELINE, files=[str(folder / f"{i}.wav") for i in range(6)], jobs=2)
-    assert [p.label for p in found] == ["male", "female"] * 3
+    assert [p.answer["label"] for p in found] == ["male", "female"] * 3
     for prediction in found:
-        assert prediction.probability is not None and 0.5 <= prediction.probability <= 1
-        assert prediction.windows >= 1
+        assert 0.5 <= prediction.answer["probability"] <= 1
+        assert prediction.answer["windows"] >= 1
         assert prediction.error is None
 
 
@@ -69,9 +69,9 @@ def test_every_name_gets_a_row_as_given(
     for prediction in found:
         reason = expected[prediction.file]
         if reason is None:
-            assert prediction.label in ("female", "male")
+            assert prediction.answer["label"] in ("female", "male")
         else:
-            assert (prediction.label, prediction.probability, prediction.windows) == (None, None, 0)
+            assert prediction.answer == dict.fromkeys(("label", "probability", "windows"))
             assert prediction.error is not None and prediction.error.startswith(f"{reason}: ")
 
 

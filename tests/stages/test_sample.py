@@ -16,12 +16,13 @@ from avlake import warehouse
 from avlake.errors import RequestError
 from avlake.lake import Lake
 from avlake.learn.diagnosis import MIN_CLIPS, diagnose
-from avlake.pipelines import PIPELINES, Sampling, TalkingHeadsThresholds, get_pipeline
+from avlake.pipelines import PIPELINES, get_pipeline
 from avlake.runner import RunReport, run
 from avlake.settings import Settings
 from avlake.stages import sample, takedowns
 from avlake.stages.curate import curate
 from avlake.stages.ingest import ingest
+from avlake.thresholds import Sampling, TalkingHeadsThresholds
 from clips import make_clip
 
 DROP, LATER = "2026-09-01", "2026-09-02"

@@ -40,7 +40,7 @@ def test_training_leaves_a_model_its_scores_and_its_card(trained: tuple[Settings
     files = artifacts.read_files(store, f"models/{PIPELINE}/first")
     assert files.keys() >= MODEL_FILES
     description = json.loads(files["features.json"])
-    assert description["measured"]["params_hash"] == VoiceFeatures().params_hash
+    assert description["measured"]["voice_features"]["params_hash"] == VoiceFeatures().params_hash
     assert description["groups"] == {
         "female": 5,
         "male": 5,

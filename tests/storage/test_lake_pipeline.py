@@ -53,4 +53,4 @@ def test_from_landing_to_a_model_once(
         member = next(name for name in archive.getnames() if name.endswith(".wav"))
         archive.extract(member, tmp_path, filter="data")
     (row,) = predict(settings, pipeline=PIPELINE, files=[str(tmp_path / member)], jobs=1)
-    assert row.label in ("female", "male"), row
+    assert row.answer["label"] in ("female", "male"), row

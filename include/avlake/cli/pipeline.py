@@ -110,12 +110,13 @@ def predict(
     format_: Format = "table",
     jobs: Annotated[int | None, typer.Option(min=1)] = None,
 ) -> None:
-    """Label files with the chosen model: one row for every file named."""
+    """Judge files with the chosen model: one row for every file named."""
     from avlake.stages.predict import predict as predict_
 
     settings = load_settings(**({"jobs": jobs} if jobs else {}))
     with Progress() as progress:
         found = predict_(settings, pipeline=pipeline, files=files, jobs=settings.jobs, progress=progress.update)
-    show_objects(found, format_)
-    if all(row.label is None for row in found):
+    rows = [(one.file, *one.answer.values(), one.error) for one in found]
+    output.show(["file", *found[0].answer, "error"], rows, format_)
+    if all(one.error for one in found):
         raise typer.Exit(1)

@@ -11,7 +11,7 @@ from avlake import output
 from avlake.cli.console import Format, PipelineName, Progress, split_settings
 from avlake.errors import RequestError
 from avlake.lake import Lake
-from avlake.pipelines import Pipeline, Sampling, get_pipeline
+from avlake.pipelines import Pipeline, get_pipeline
 from avlake.settings import load_settings
 from avlake.stages import actual
 from avlake.stages.actual import shown
@@ -19,6 +19,7 @@ from avlake.stages.estimate import Estimate
 from avlake.stages.forecast import forecast, list_source, make_pilot
 from avlake.stages.store_requests import Prices
 from avlake.stages.thresholds import current
+from avlake.thresholds import Sampling
 
 PILOT = 24
 COLUMNS = ("what", "value", "low", "high")

@@ -3,7 +3,8 @@
 A new measurement is one file in this folder with a class that has `table`, `version`, `Params` and `measure`, and a
 module-level `EXTRACTOR` naming that class. Extractors measure and never filter; errors other than `Quarantined` are
 handled by the sandbox. One that looks at video has `watch` besides: what that returns is shown every frame of the one
-pass over the clip, and `measure` asks for it back with `clip.seen(self.name)`.
+pass over the clip, and `measure` asks for it back with `clip.seen(self.name)`. One that hears the sound only once, as
+those must that measure recordings of hours, has `listen`, and `samples` false.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import hashlib
 import importlib
 import json
 import pkgutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
@@ -24,6 +25,7 @@ from avlake.tables import Table
 if TYPE_CHECKING:
     import numpy as np
 
+    from avlake.media.audio import Listener
     from avlake.media.clip import Clip
     from avlake.media.video import Viewer
 
@@ -48,8 +50,10 @@ class Extractor:
     version: ClassVar[int]
     # The clip's streams it needs. A clip that lacks one has no rows; see `register` for one that has none.
     reads: ClassVar[tuple[str, ...]] = ("audio",)
+    samples: ClassVar[bool] = True  # does `measure` ask for `clip.audio`? Else the samples need not be kept
     objects: ClassVar[tuple[str, ...]] = ()  # columns measured as bytes: kept as objects, the column has their sha256
     models: ClassVar[tuple[str, ...]] = ()  # names of third-party model files that it needs, see `avlake.models`
+    optional: ClassVar[bool] = False  # without those files a pipeline goes without it
     Params: ClassVar[type[Params]] = Params
 
     def __init__(self, params: BaseModel | None = None) -> None:
@@ -67,6 +71,10 @@ class Extractor:
     def watch(self) -> Viewer | None:
         """What is to see every frame of a clip's video; called once per clip."""
         return None
+
+    def listen(self) -> Mapping[str, Callable[[], Listener]]:
+        """Who is to hear all of a clip's sound, by name; extractors that give one name share one listener."""
+        return {}
 
     def measure(self, clip: Clip) -> dict[str, np.ndarray[Any, Any]]:
         """Measure one clip: columns of equal length (the table's, without file_id, dataset and drop_date).
@@ -95,6 +103,9 @@ def register(clip: Clip, extractors: Iterable[Extractor], *, streams: Iterable[s
     for extractor in able:
         if viewer := extractor.watch():
             clip.show_to(extractor.name, viewer)
+        for name, listener in extractor.listen().items():
+            clip.play_to(name, listener)
+    clip.keep_samples = any(e.samples and (not e.reads or "audio" in e.reads) for e in able)
     return able
 
 

@@ -35,6 +35,7 @@ class Media(base.Extractor):
     )
     version = 2
     reads = ()
+    samples = False
 
     def measure(self, clip: Clip) -> dict[str, np.ndarray[Any, Any]]:
         codec, rate_hz, channels, duration_s = _sound(clip) if "audio" in clip.streams else (None,) * 4
@@ -56,10 +57,10 @@ class Media(base.Extractor):
 def _sound(clip: Clip) -> tuple[str, int, int, float | None]:
     """Codec, rate, channels and duration; what the header says, and no duration, of sound that does not decode."""
     try:
-        audio = clip.audio
+        sound = clip.sound
     except Quarantined:
         return *clip.audio_header, None
-    return audio.codec, audio.native_rate_hz, audio.native_channels, audio.duration_s
+    return sound.codec, sound.native_rate_hz, sound.native_channels, sound.duration_s
 
 
 EXTRACTOR = Media

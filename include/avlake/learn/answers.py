@@ -61,7 +61,8 @@ def answer_all(f: Findings) -> list[tuple[str, list[str]]]:
 
 
 def _extraction(f: Findings) -> list[str]:
-    measured, params = f.description["measured"], f.description["measured"]["params"]
+    (measured,) = f.description["measured"].values()
+    params = measured["params"]
     said = ", ".join(
         f"{name} = {value:g}" if isinstance(value, float) else f"{name} = {value}" for name, value in params.items()
     )

@@ -38,31 +38,29 @@ class Measured:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training leaves: the chosen model's name, every score, and the files of its folder (no pickle)."""
+    """What a training leaves: the chosen model's name, every score, and the files of its folder (no pickle).
+
+    `found` is what the chosen model says of everything there is: the rows of `Pipeline.finds`, where that is a table.
+    """
 
     model: str
     settings: dict[str, Any]
     scores: list[Score]
     files: dict[str, bytes]
+    found: pa.Table | None = None
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What a model says of one file: a label, its probability, and from how many windows."""
-
-    label: str
-    probability: float
-    windows: int
+Answer = Mapping[str, Any]  # what a model says of one file: a value for each of `Learner.answers`
 
 
 class Model(Protocol):
     """A saved model, loaded."""
 
-    measured: Measured
+    measured: Mapping[str, Measured]  # by extractor
     drops: tuple[str, ...]  # dataset/drop_date of those it was trained on
 
-    def answer(self, measured: pa.RecordBatch) -> Answer:
-        """Judge one file from its measurements.
+    def answer(self, measured: Mapping[str, pa.RecordBatch]) -> Answer:
+        """Judge one file from its measurements, by extractor.
 
         Raises:
             Quarantined: if no window of it can be judged.
@@ -82,16 +80,19 @@ class Learner(Protocol):
     """One pipeline's way of learning."""
 
     table: str  # the gold table it reads
-    extractor: str
+    extractors: tuple[str, ...]  # whose numbers it learns from
     also_reads: tuple[str, ...]  # tables of the warehouse beside it; those that are not there hold nothing
     results: Table  # where its scores go
     predicts: bool  # does it leave a model that judges files?
+    answers: tuple[str, ...]  # the columns of what such a model says of a file; the first is NULL where it cannot tell
 
     def identity(self) -> dict[str, Any]:
         """Code version and parameters: with the table's content they decide whether training would change anything."""
         ...
 
-    def train(self, con: duckdb.DuckDBPyConnection, measured: Measured, progress: Progress) -> Trained: ...
+    def train(
+        self, con: duckdb.DuckDBPyConnection, measured: Mapping[str, Measured], progress: Progress
+    ) -> Trained: ...
 
     def load(self, files: Mapping[str, bytes]) -> Model:
         """The model of a learner that `predicts`."""

@@ -11,7 +11,7 @@ from avlake.learn.metrics import LEVELS, Score
 def model_card(description: Mapping[str, Any], table: Sequence[Score]) -> str:
     """Markdown, every figure from `description` (features.json) and `table` (metrics.json)."""
     model, scheme, classes = description["model"], description["scheme"], description["classes"]
-    measured = description["measured"]
+    (measured,) = description["measured"].values()
     held_out = "grouped 5-fold cross-validation" if scheme == "cv" else "the test split"
     groups = ", ".join(f"{n} {name}" for name, n in description["groups"].items())
     lines = [

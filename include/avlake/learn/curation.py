@@ -41,10 +41,11 @@ class CurationLearner:
 
     version: int = 1  # raised whenever the same table would give another verdict
     table: str = "gold.talking_heads"
-    extractor: str = "speaker_features"
+    extractors: tuple[str, ...] = ("speaker_features",)
     also_reads: tuple[str, ...] = ("silver.speaker_features",)
     results: Table = CURATION_IMPACT
     predicts: bool = False
+    answers: tuple[str, ...] = ()
     design: Design = field(default_factory=Design)
     max_clips: int = 2_000  # the time to fit a support vector machine grows with their square
     clips_per_speaker: int = 60
@@ -58,12 +59,12 @@ class CurationLearner:
             "scikit-learn": sklearn.__version__,
         }
 
-    def train(self, con: duckdb.DuckDBPyConnection, measured: Measured, progress: Progress) -> Trained:
+    def train(self, con: duckdb.DuckDBPyConnection, measured: Mapping[str, Measured], progress: Progress) -> Trained:
         """Compare, where what was kept allows it; else say why not."""
         with threadpool_limits(1):  # a task has one core; and sums in one order give the same figures anywhere
             return self._train(con, measured, progress)
 
-    def _train(self, con: duckdb.DuckDBPyConnection, measured: Measured, progress: Progress) -> Trained:
+    def _train(self, con: duckdb.DuckDBPyConnection, measured: Mapping[str, Measured], progress: Progress) -> Trained:
         there = con.execute(
             "SELECT 1 FROM duckdb_tables() WHERE database_name = current_database() AND schema_name = 'silver' "
             "AND table_name = 'speaker_features'"
@@ -80,7 +81,7 @@ class CurationLearner:
         facts = {
             "counts": counts,
             "diagnosis": {name: asdict(found) for name, found in diagnoses.items()},
-            "measured": asdict(measured),
+            "measured": {name: asdict(one) for name, one in measured.items()},
             "settings": self.identity(),
         }
         if reason := _hopeless(diagnoses, compared):

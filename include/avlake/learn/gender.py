@@ -16,6 +16,6 @@ LEARNER = TabularLearner(
     label="gender",
     classes=("female", "male"),
     group="subject_id",
-    extractor="voice_features",
+    extractors=("voice_features",),
     selection=Selection(offers=(("voice", VOICE), ("all", ("",)))),
 )

@@ -46,12 +46,13 @@ class TabularLearner:
     label: str
     classes: tuple[str, str]
     group: str
-    extractor: str
+    extractors: tuple[str]
     selection: Selection = field(default_factory=Selection)
     candidates: Sequence[Candidate] = CANDIDATES
     also_reads: tuple[str, ...] = ()
     results: Table = MODEL_RUNS
     predicts: bool = True
+    answers: tuple[str, ...] = ("label", "probability", "windows")
     max_windows: int = 5_000  # the time to fit a support vector machine grows with their square
 
     @property
@@ -74,12 +75,12 @@ class TabularLearner:
             con, self.table, label=self.label, classes=self.classes, group=self.group, where=where, values=values
         )
 
-    def train(self, con: duckdb.DuckDBPyConnection, measured: Measured, progress: Progress) -> Trained:
+    def train(self, con: duckdb.DuckDBPyConnection, measured: Mapping[str, Measured], progress: Progress) -> Trained:
         with threadpool_limits(1):  # a task has one core; and sums in one order give the same model anywhere
             labelled = self.read(con, self.labelled)
             return self._train(labelled.at_most(self.max_windows), len(labelled), measured, progress)
 
-    def _train(self, frame: Frame, labelled: int, measured: Measured, progress: Progress) -> Trained:
+    def _train(self, frame: Frame, labelled: int, measured: Mapping[str, Measured], progress: Progress) -> Trained:
         _check_splits(frame)
         comparison = compare(frame, self.candidates, self.selection, n_classes=len(self.classes), progress=progress)
         chosen = choose(comparison, frame, self.candidates)
@@ -98,7 +99,7 @@ class TabularLearner:
             "classes": self.classes,
             "features": features,
             "label": self.label,
-            "measured": asdict(measured),
+            "measured": {name: asdict(one) for name, one in measured.items()},
             "model": chosen,
             "settings": settings,
             "scheme": comparison.scheme,
@@ -146,7 +147,7 @@ class TabularLearner:
             raise WorkError(f"the model's folder lacks {', '.join(sorted(missing))}; train again")
         try:
             description = json.loads(files["features.json"])
-            measured = Measured(**description["measured"])
+            measured = {name: Measured(**one) for name, one in description["measured"].items()}
             name, features = str(description["model"]), tuple(description["features"])
             drops = tuple(description["drops"])
             reference = Reference.from_bytes(files["reference.npz"])
@@ -165,7 +166,7 @@ class TabularModel:
     estimator: BaseEstimator
     features: tuple[str, ...]
     drops: tuple[str, ...]
-    measured: Measured
+    measured: Mapping[str, Measured]
     reference: Reference
 
     def probabilities(self, X: Array) -> Array:
@@ -174,15 +175,17 @@ class TabularModel:
             p: Array = self.estimator.predict_proba(X)[:, 1]
         return p
 
-    def answer(self, measured: pa.RecordBatch) -> Answer:
+    def answer(self, measured: Mapping[str, pa.RecordBatch]) -> Answer:
         """The label of one file from its windows, the log-odds of which are averaged."""
-        X = np.column_stack([np.asarray(measured.column(name), dtype=np.float32) for name in self.features])
+        (windows,) = measured.values()
+        X = np.column_stack([np.asarray(windows.column(name), dtype=np.float32) for name in self.features])
         X = X[np.isfinite(X).all(axis=1)]
         if not len(X):
             raise Quarantined("not_finite", "no window has all of the model's features")
         p = pool(self.probabilities(X))
         second = p >= 0.5
-        return Answer(self.learner.classes[int(second)], p if second else 1 - p, len(X))
+        label, probability = self.learner.classes[int(second)], p if second else 1 - p
+        return {"label": label, "probability": probability, "windows": len(X)}
 
     def score(self, con: duckdb.DuckDBPyConnection, dataset: str, drop: str | None) -> list[Score]:
         """Metrics on labelled rows, speakers it was trained on apart from speakers it has never heard."""

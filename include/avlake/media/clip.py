@@ -1,7 +1,8 @@
 """A clip: one recording opened for measuring. It decodes at most once, whoever asks.
 
-Audio is kept whole at 16 kHz. Video is not kept: who needs its frames shows them to a viewer, registered with
-`show_to` before the first look at the clip's media, and one pass over the file serves every viewer and the audio.
+Audio is kept whole at 16 kHz, unless `keep_samples` is false. Video is not kept: who needs its frames shows them to a
+viewer, registered with `show_to` before the first look at the clip's media; who needs the sound only once, from its
+beginning to its end, has a listener, registered with `play_to`. One pass over the file serves them all.
 
 A picture that does not decode is skipped and counted; sound that does not decode to its end is none. What one of the
 two lacks is not the other's loss.
@@ -19,14 +20,13 @@ import av
 from av.stream import Disposition
 
 from avlake.errors import Quarantined
-from avlake.media.audio import SAMPLE_RATE, Audio, AudioCollector
-from avlake.media.video import NOMINAL_RATE_HZ, FrameClock, Video, Viewer, describe
+from avlake.media.audio import SAMPLE_RATE, Audio, Listener, Samples, Sound
+from avlake.media.decoders import DAMAGE, PictureDecoder, SoundDecoder, reason
+from avlake.media.video import FrameClock, Video, Viewer, describe
 
 __all__ = ["SAMPLE_RATE", "Audio", "Clip"]
 
 T = TypeVar("T")
-DAMAGE = (av.FFmpegError, ValueError, OSError)  # what decoding raises; FFmpeg's MemoryError is among them
-SLOWEST_HZ = 8000  # sound of a lower rate claims more seconds than it is work
 
 
 class Clip:
@@ -40,8 +40,10 @@ class Clip:
         self._source, self._progress = source, progress
         self._memo: dict[str, Any] = {}
         self._viewers: dict[str, Viewer] = {}
+        self._listeners: dict[str, Listener] = {}
         self._failed: dict[str, Exception] = {}
         self._shown = False
+        self.keep_samples = True  # to be decided before anything is decoded
 
     def once(self, name: str, compute: Callable[[], T]) -> T:
         """`compute()`, kept for the next extractor that asks for the same name (a shared spectrogram, say)."""
@@ -63,6 +65,17 @@ class Clip:
     @cached_property
     def audio(self) -> Audio:
         """The first audio stream, channels averaged, resampled to 16 kHz as `librosa.load(sr=16000)` does.
+
+        Raises:
+            Quarantined: as `sound` does.
+        """
+        found = self.sound
+        assert isinstance(found, Audio), "the samples of this clip are not kept: listen to them, or say so before"
+        return found
+
+    @cached_property
+    def sound(self) -> Sound:
+        """What is known of the first audio stream once it is decoded; has the samples where they are kept.
 
         Raises:
             Quarantined: `empty`, `not_media`, `no_audio`, `decode_error` or `not_finite`.
@@ -96,6 +109,24 @@ class Clip:
         """Register who is to see every frame, before anything is decoded."""
         assert not self._shown, "the frames of this clip were shown already: register viewers first"
         self._viewers[name] = viewer
+
+    def play_to(self, name: str, listener: Callable[[], Listener]) -> None:
+        """Register who is to hear the sound, before anything is decoded; made only where none has that name yet."""
+        assert not self._shown, "the sound of this clip was played already: register listeners first"
+        if name not in self._listeners:
+            self._listeners[name] = listener()
+
+    def heard(self, name: str) -> Any:
+        """The listener of that name, once it has heard all of the sound.
+
+        Raises:
+            Quarantined: as `sound` does.
+            Exception: what the listener itself raised at some block; the others heard the rest all the same.
+        """
+        _ = self.sound
+        if name in self._failed:
+            raise self._failed[name]
+        return self._listeners[name]
 
     def seen(self, name: str) -> Any:
         """The viewer of that name, once it has seen every frame that decodes.
@@ -146,9 +177,9 @@ class Clip:
             origin_s = max(0.0, (container.start_time or 0) / av.time_base)
             sound = pictures = None
             if "audio" in self.streams:
-                sound = _Sound(container.streams.audio[0], origin_s)
+                sound = SoundDecoder(container.streams.audio[0], origin_s, self._play, keep=self.keep_samples)
             if self._viewers and "video" in self.streams:
-                pictures = _Pictures(_moving(container)[0], origin_s, self._show)
+                pictures = PictureDecoder(_moving(container)[0], origin_s, self._show)
             takers = [taker for taker in (sound, pictures) if taker]
             try:
                 self._demux(container, takers)
@@ -156,10 +187,10 @@ class Clip:
                 raise
             except DAMAGE as error:
                 for taker in takers:
-                    taker.end(_reason(error))
+                    taker.end(reason(error))
         return _Decoded(sound, pictures)
 
-    def _demux(self, container: Any, takers: Sequence[_Sound | _Pictures]) -> None:
+    def _demux(self, container: Any, takers: Sequence[SoundDecoder | PictureDecoder]) -> None:
         if not takers:  # a silent film that nobody looks at; PyAV takes no streams for all streams
             return
         by_index = {taker.stream.index: taker for taker in takers}
@@ -173,11 +204,19 @@ class Clip:
     def _show(self, clock: FrameClock, raw: Any) -> None:
         frame = clock.frame(raw)
         for name, viewer in self._viewers.items():
-            if name not in self._failed:
-                try:
-                    viewer.see(frame)
-                except Exception as error:
-                    self._failed[name] = error
+            self._guarded(name, viewer.see, frame)
+
+    def _play(self, samples: Samples) -> None:
+        for name, listener in self._listeners.items():
+            self._guarded(name, listener.hear, samples)
+
+    def _guarded(self, name: str, take: Callable[[Any], None], part: Any) -> None:
+        """What one of them cannot take is not the others' loss."""
+        if name not in self._failed:
+            try:
+                take(part)
+            except Exception as error:
+                self._failed[name] = error
 
     def _opened(self) -> Any:
         if (len(self._source) if isinstance(self._source, bytes) else self._source.stat().st_size) == 0:
@@ -186,106 +225,14 @@ class Clip:
             source = io.BytesIO(self._source) if isinstance(self._source, bytes) else str(self._source)
             return av.open(source, mode="r")
         except (av.FFmpegError, ValueError, OSError) as error:
-            raise Quarantined("not_media", f"no known audio or video format ({_reason(error)})") from None
-
-
-class _Sound:
-    """Decodes all of an audio stream, or none of it."""
-
-    def __init__(self, stream: Any, origin_s: float) -> None:
-        self.stream = stream
-        self._samples_s = 0.0
-        self._codec = stream.codec_context.name
-        self._collector = AudioCollector(self._codec, origin_s)
-        self._error: Quarantined | None = None
-        self._audio: Audio | None = None
-
-    @property
-    def decoded_s(self) -> float:
-        return self._samples_s
-
-    @property
-    def over(self) -> bool:
-        return self._error is not None
-
-    def take(self, packet: Any) -> None:
-        if self._error:
-            return
-        try:
-            for frame in packet.decode():
-                self._collector.add(frame)
-                self._samples_s += frame.samples / max(frame.sample_rate, SLOWEST_HZ)
-        except Quarantined as error:
-            self._error = error
-        except MemoryError:
-            raise
-        except DAMAGE as error:
-            self.end(_reason(error))
-
-    def end(self, reason: str) -> None:
-        self._error = Quarantined("decode_error", f"decoding its {self._codec} sound failed: {reason}")
-
-    def finished(self) -> Audio:
-        if self._audio is None and not self._error:
-            try:
-                self._audio = self._collector.finish()
-            except Quarantined as error:
-                self._error = error
-        if self._error:
-            raise self._error
-        assert self._audio
-        return self._audio
-
-    def check(self) -> None:
-        self.finished()
-
-
-class _Pictures:
-    """Decodes a video stream, and passes over the packets that do not decode."""
-
-    over = False
-
-    def __init__(self, stream: Any, origin_s: float, show: Callable[[FrameClock, Any], None]) -> None:
-        stream.codec_context.thread_count = 1  # a task has one core
-        self.stream = stream
-        self.errors = 0
-        self._codec = stream.codec_context.name
-        self._clock, self._show = FrameClock(stream, origin_s), show
-        self._reason = ""
-
-    @property
-    def decoded_s(self) -> float:
-        return self._clock.frames / NOMINAL_RATE_HZ
-
-    def take(self, packet: Any) -> None:
-        try:
-            for frame in packet.decode():
-                self._show(self._clock, frame)
-        except MemoryError:
-            raise
-        except DAMAGE as error:
-            self.end(_reason(error))
-
-    def end(self, reason: str) -> None:
-        self.errors += 1
-        self._reason = reason
-
-    def check(self) -> None:
-        if not self._clock.frames:
-            if not self.errors:
-                raise Quarantined("empty", "the video stream has no frames")
-            raise Quarantined("decode_error", f"no picture of its {self._codec} video decodes: {self._reason}")
+            raise Quarantined("not_media", f"no known audio or video format ({reason(error)})") from None
 
 
 class _Decoded(NamedTuple):
-    sound: _Sound | None
-    pictures: _Pictures | None
+    sound: SoundDecoder | None
+    pictures: PictureDecoder | None
 
 
 def _moving(container: Any) -> list[Any]:
     """Its video streams, but for cover pictures."""
     return [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
-
-
-def _reason(error: Exception) -> str:
-    return str(getattr(error, "strerror", None) or error).strip() or type(error).__name__

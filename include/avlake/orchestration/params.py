@@ -13,7 +13,8 @@ from airflow.sdk import Param
 from pydantic import BaseModel, ConfigDict, Field
 
 from avlake.extractors import base
-from avlake.pipelines import Sampling, Thresholds, get_pipeline
+from avlake.pipelines import get_pipeline
+from avlake.thresholds import Sampling, Thresholds
 
 
 class DropRun(BaseModel):

@@ -25,13 +25,14 @@ import pyarrow.dataset as ds
 from avlake.errors import RequestError, WorkError
 from avlake.extractors import base
 from avlake.lake import Lake
-from avlake.pipelines import Pipeline, Sampling, Thresholds, get_pipeline
+from avlake.pipelines import Pipeline, get_pipeline
 from avlake.settings import Settings
 from avlake.stages import bounded, clusters, duplicates, relations, sample
 from avlake.stages import thresholds as decided
 from avlake.stages.record import record
 from avlake.stages.takedowns import Excluded, excluded
 from avlake.tables import BRONZE_FILES, LABELS, SCORES, Table
+from avlake.thresholds import Sampling, Thresholds
 
 MEMORY = "1GB"  # of DuckDB, for gold of any size; the rest is on disk
 log = logging.getLogger(__name__)

@@ -11,20 +11,19 @@ from threading import Lock
 
 from avlake.errors import Quarantined
 from avlake.lake import Lake
-from avlake.learn.base import Answer, Model, Progress, silent
+from avlake.learn.base import Answer, Model, Progress, learner_of, silent
 from avlake.media.sandbox import Sandbox
+from avlake.pipelines import get_pipeline
 from avlake.settings import Settings
 from avlake.stages.train import load_model
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the model says of one file; `label` and `probability` are None where `error` says why not."""
+    """What the model says of one file: a value for each of its learner's answers, all None where `error` says why."""
 
     file: str  # exactly as it was named
-    label: str | None
-    probability: float | None  # of the label
-    windows: int
+    answer: Answer
     error: str | None
 
 
@@ -37,6 +36,7 @@ def predict(
         RequestError: if nothing has been trained.
         WorkError: if the model's files are damaged or untrusted, or it expects another version of its extractor.
     """
+    unknown = dict.fromkeys(learner_of(get_pipeline(pipeline).learner).answers)
     _, model = load_model(Lake.open(settings).store, pipeline)
     say, lock, done = progress or silent, Lock(), count(1)
 
@@ -44,7 +44,7 @@ def predict(
         found = []
         with Sandbox(settings) as sandbox:
             for file in part:
-                found.append(_predict(sandbox, model, file))
+                found.append(_predict(sandbox, model, file, unknown))
                 with lock:
                     say("predict", next(done), len(files))
         return found
@@ -57,12 +57,12 @@ def predict(
     return [result for result in results if result is not None]
 
 
-def _predict(sandbox: Sandbox, model: Model, file: str) -> Prediction:
+def _predict(sandbox: Sandbox, model: Model, file: str, unknown: Answer) -> Prediction:
     try:
         answer = _judge(sandbox, model, file)
     except Quarantined as error:
-        return Prediction(file, None, None, 0, f"{error.error_class}: {error}")
-    return Prediction(file, answer.label, answer.probability, answer.windows, None)
+        return Prediction(file, unknown, f"{error.error_class}: {error}")
+    return Prediction(file, answer, None)
 
 
 def _judge(sandbox: Sandbox, model: Model, file: str) -> Answer:
@@ -73,9 +73,10 @@ def _judge(sandbox: Sandbox, model: Model, file: str) -> Answer:
         raise Quarantined("not_found", f"no such file ({error})") from None
     if not found:
         raise Quarantined("not_found", "no such file")
-    measured = sandbox.measure(path.resolve(), {model.measured.extractor: model.measured.params})[
-        model.measured.extractor
-    ]
-    if measured.batch is None:
-        raise measured.error or Quarantined("not_measured", "the extractor gave no windows")
-    return model.answer(measured.batch)
+    measurements = sandbox.measure(path.resolve(), {name: one.params for name, one in model.measured.items()})
+    batches = {}
+    for name, measured in measurements.items():
+        if measured.batch is None:
+            raise measured.error or Quarantined("not_measured", f"{name} gave no rows")
+        batches[name] = measured.batch
+    return model.answer(batches)

@@ -6,7 +6,7 @@ import duckdb
 
 from avlake.learn import splits
 from avlake.media.archives import ARCHIVE_OF
-from avlake.pipelines import Thresholds
+from avlake.thresholds import Thresholds
 
 # A source does not depend on where the landing zone was mounted; bronze.files.source_uri has the full address.
 CURRENT_FILES = f"""

@@ -14,10 +14,11 @@ from avlake.datasets.voxceleb import LAYOUT, MAC, VIDEOS
 from avlake.errors import RequestError
 from avlake.lake import Lake
 from avlake.learn.diagnosis import Diagnosis, count, diagnose
-from avlake.pipelines import Pipeline, Sampling, Thresholds
+from avlake.pipelines import Pipeline
 from avlake.stages import bounded, relations
 from avlake.stages.takedowns import excluded
 from avlake.tables import BRONZE_FILES
+from avlake.thresholds import Sampling, Thresholds
 
 CLIPS = f"""
 CREATE TABLE clips AS

@@ -9,8 +9,9 @@ from typing import Any
 import pyarrow as pa
 
 from avlake.lake import Lake
-from avlake.pipelines import Pipeline, Sampling, Thresholds
+from avlake.pipelines import Pipeline
 from avlake.tables import THRESHOLDS
+from avlake.thresholds import Sampling, Thresholds
 
 UNSIGNED = "avlake"  # nobody in particular
 

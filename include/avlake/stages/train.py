@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -47,16 +47,18 @@ class TrainReport:
 def train(settings: Settings, *, pipeline: str, run_id: str, progress: Progress | None = None) -> TrainReport:
     """Compare, choose, fit, save; does nothing where gold, code and parameters are those of the model in charge.
 
-    The files come first, then the rows of gold.model_runs, then `chosen.json`: killed at any point and run again, it
-    ends in the same state.
+    The files come first, then what the model says of everything, then the rows of gold.model_runs, then `chosen.json`:
+    killed at any point and run again, it ends in the same state.
 
     Raises:
         RequestError: for an unknown pipeline or an unpublished warehouse.
         WorkError: where gold holds too little to learn from.
     """
-    began, learner = time.perf_counter(), learner_of(get_pipeline(pipeline).learner)
+    began, chosen_pipeline = time.perf_counter(), get_pipeline(pipeline)
+    learner, finds = learner_of(chosen_pipeline.learner), chosen_pipeline.finds
     lake = Lake.open(settings)
     out = excluded(lake)
+    found_version = lake.table_version(finds) if finds else 0  # read before what it protects
     con = warehouse.connect(settings)
     try:
         measured = measured_by(con, lake.store, learner)
@@ -74,6 +76,8 @@ def train(settings: Settings, *, pipeline: str, run_id: str, progress: Progress 
     folder = artifacts.model_folder(pipeline, run_id)
     files = trained.files | {"drift.json": artifacts.to_json(drift), "data_card.md": data_card(facts).encode()}
     artifacts.write_files(lake.store, folder, files)
+    if finds is not None and trained.found is not None:
+        lake.replace_table(finds, [trained.found], expected_version=found_version)
     rows = _model_runs(trained, pipeline, run_id, gold_version, lake.store.uri_of(folder))
     lake.append(learner.results, rows, once=f"{pipeline}/{run_id}")
     chosen = Chosen(run_id, key, trained.model, gold_version, folder)
@@ -84,21 +88,22 @@ def train(settings: Settings, *, pipeline: str, run_id: str, progress: Progress 
     return _report(lake.store, chosen, changed=True)
 
 
-def measured_by(con: duckdb.DuckDBPyConnection, store: Store, learner: Learner) -> Measured:
-    """With which parameters the rows of gold were measured: a model must see new files through the same.
+def measured_by(con: duckdb.DuckDBPyConnection, store: Store, learner: Learner) -> dict[str, Measured]:
+    """With which parameters the rows of gold were measured, by extractor: a model must see new files through the same.
 
     Raises:
         WorkError: if they were measured in different ways, or in a way this installation does not know.
     """
-    name = learner.extractor
+    return {name: _measured_by(con, store, learner.table, name) for name in learner.extractors}
+
+
+def _measured_by(con: duckdb.DuckDBPyConnection, store: Store, table: str, name: str) -> Measured:
     query = f"""SELECT DISTINCT params_hash FROM ops.extractions
-        WHERE extractor = ? AND status = 'ok' AND file_id IN (SELECT file_id FROM {learner.table}) ORDER BY ALL"""
+        WHERE extractor = ? AND status = 'ok' AND file_id IN (SELECT file_id FROM {table}) ORDER BY ALL"""
     measured_here = "ops.extractions" in warehouse.tables(con)  # clips may all have been scored elsewhere
     found = con.execute(query, [name]).fetchall() if measured_here else []
     if len(found) > 1:
-        raise WorkError(
-            f"{learner.table} mixes {len(found)} versions or parameters of {name}: run all drops again with one"
-        )
+        raise WorkError(f"{table} mixes {len(found)} versions or parameters of {name}: run all drops again with one")
     kind = extractors.load(name)
     default = kind()
     if not found or found[0][0] == default.params_hash:
@@ -109,7 +114,7 @@ def measured_by(con: duckdb.DuckDBPyConnection, store: Store, learner: Learner) 
         params = json.loads(store.read(recorded))
         if kind(kind.Params(**params)).params_hash == params_hash:
             return Measured(name, params, params_hash)
-    raise WorkError(f"{learner.table} was measured by another version of {name} ({params_hash}): run its drops again")
+    raise WorkError(f"{table} was measured by another version of {name} ({params_hash}): run its drops again")
 
 
 def load_model(store: Store, pipeline: str) -> tuple[Chosen, Model]:
@@ -124,18 +129,19 @@ def load_model(store: Store, pipeline: str) -> tuple[Chosen, Model]:
         raise RequestError(f"{pipeline} has no model that judges files: its decisions are in {learner.table}")
     chosen = artifacts.get_chosen(store, pipeline)
     model = learner.load(artifacts.read_files(store, chosen.folder))
-    kind = extractors.load(model.measured.extractor)
-    here = kind(kind.Params(**model.measured.params)).params_hash
-    if here != model.measured.params_hash:
-        raise WorkError(
-            f"the model of {pipeline} learned from {model.measured.extractor} {model.measured.params_hash}, here it is "
-            f"{here}: run its drops and `avlake train {pipeline}` again"
-        )
+    for name, measured in model.measured.items():
+        kind = extractors.load(name)
+        here = kind(kind.Params(**measured.params)).params_hash
+        if here != measured.params_hash:
+            raise WorkError(
+                f"the model of {pipeline} learned from {name} {measured.params_hash}, here it is {here}: "
+                f"run its drops and `avlake train {pipeline}` again"
+            )
     return chosen, model
 
 
-def _key(pipeline: str, learner: Learner, measured: Measured, *contents: str) -> str:
-    identity = [pipeline, learner.identity(), measured.params_hash, *contents]
+def _key(pipeline: str, learner: Learner, measured: Mapping[str, Measured], *contents: str) -> str:
+    identity = [pipeline, learner.identity(), [one.params_hash for one in measured.values()], *contents]
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 

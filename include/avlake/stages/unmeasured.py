@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from avlake.lake import Lake
-from avlake.pipelines import Pipeline, Sampling
+from avlake.pipelines import Pipeline
 from avlake.stages import bounded, relations, sample
 from avlake.stages.thresholds import current
 from avlake.tables import EXTRACTIONS
+from avlake.thresholds import Sampling
 
 # A clip that could not be opened has been looked at: its row in ops is one, of the same bytes.
 UNMEASURED = """

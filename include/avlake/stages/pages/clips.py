@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from avlake.learn import plots
 from avlake.learn.data_card import records
-from avlake.pipelines import Thresholds
 from avlake.stages.pages.decisions import RULES, Decisions
 from avlake.stages.pages.sheet import PER_SIDE, Sheet
 from avlake.storage import Store
+from avlake.thresholds import Thresholds
 
 if TYPE_CHECKING:
     import duckdb

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from avlake.learn.plots import Thresholded
-from avlake.pipelines import Thresholds, get_pipeline
+from avlake.pipelines import get_pipeline
+from avlake.thresholds import Thresholds
 
 if TYPE_CHECKING:
     import duckdb

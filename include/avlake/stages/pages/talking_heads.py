@@ -8,11 +8,12 @@ from typing import Any, cast
 from avlake.learn import artifacts, plots
 from avlake.learn.data_card import describe
 from avlake.learn.frame import content_hash
-from avlake.pipelines import Sampling, get_pipeline
+from avlake.pipelines import get_pipeline
 from avlake.stages import sample
 from avlake.stages.pages import clips, impact
 from avlake.stages.pages.base import Page, html, quarantine
 from avlake.stages.pages.decisions import decided_by
+from avlake.thresholds import Sampling
 
 TABLE = "gold.talking_heads"
 LEFT = "clips_left"
