@@ -45,7 +45,7 @@ def spectrogram(framed: Floats) -> Floats:
     """Magnitudes (n_frames, 1 + N_FFT / 2) of frames of N_FFT samples under a Hann window."""
     from scipy.fft import rfft
 
-    return np.abs(rfft(framed * _hann(), axis=-1))
+    return np.abs(rfft(framed * hann(), axis=-1))
 
 
 def to_db(power: Floats) -> Floats:
@@ -143,7 +143,8 @@ def _or_one(norm: Floats) -> Floats:
 
 
 @lru_cache(maxsize=1)
-def _hann() -> Floats:
+def hann() -> Floats:
+    """The window of every frame: (N_FFT,), periodic."""
     return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(N_FFT) / N_FFT)).astype(np.float32)
 
 
