@@ -1,0 +1,136 @@
+"""Where the last unbroken music of an episode begins, and where the music at its beginning ends.
+
+Evidence comes window by window: the log likelihood ratio of `music is heard` to `none is`. The most likely path through
+the two states (Viterbi 1967) says where music is heard; rules about gaps, and about speech afterwards, say which of it
+is the outro. Nothing here is learned but what the caller adds to the evidence of the tags.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+STEP_S = 0.975  # from one window of tags to the next
+# A logistic regression of the truth on log2(1 + 256 music_any) / 8, on speech mixed with music at known times; see
+# docs/podcast_outros.md. The tagger gives its scores in steps of 1/256, so that most speech has exactly 0.
+SLOPE, OFFSET = 12.0, 3.6
+LEAST, MOST = -4.0, 5.0  # one window says no more than that
+SILENT = 0.15  # below this score of voices nobody speaks, and that no music is heard says little: a pause has none
+SILENCE_WEIGHT = 0.3
+SWITCH = 4.0  # what it costs to begin or to end music, in the evidence's unit
+MAX_GAP_S = 3.0  # a pause or a break in the music, and it goes on
+MIN_OUTRO_S = 2.9  # anything shorter is a jingle or a mistake of the tagger
+MAX_SPEECH_AFTER_S = 4.0  # music that more speech follows was no outro
+MAX_BEFORE_INTRO_S = 3.0  # music that begins later is no intro
+SPOKEN = 0.5
+ONSET_S = 0.25  # how far into the first window that hears it music begins, in the median
+NEAR_S = 2.0  # a start is right if it is no farther from the truth
+TEMPERATURE = 3.0  # neighbouring windows say the same thing about three times
+
+
+@dataclass(frozen=True)
+class Heard:
+    """An episode's evidence, in order of time."""
+
+    start_s: Array  # (n,) of windows of STEP_S
+    music: Array  # (n,) log likelihood ratio
+    speech: Array  # (n,) score of the tags of human voices
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is said of an episode; None where there is no outro, or no intro."""
+
+    outro_start_s: float | None
+    intro_end_s: float | None
+    confidence: float  # probability that there is no outro, or that there is one which starts within NEAR_S of there
+
+
+NOTHING = Found(None, None, 0.5)  # of an episode without a single window
+
+
+def tag_evidence(music_any: Array, speech_any: Array) -> Array:
+    """(n,) log likelihood ratio of music from the highest scores, in [0, 1], of the tags of music and of voices."""
+    raw = np.clip(SLOPE * np.log2(1 + 256 * np.clip(music_any, 0, 1)) / 8 - OFFSET, LEAST, MOST)
+    weighed: Array = np.where((raw < 0) & (speech_any < SILENT), SILENCE_WEIGHT * raw, raw)
+    return weighed
+
+
+def likeliest_path(evidence: Array, switch: float = SWITCH) -> Array:
+    """(n,) evidence -> (n,) bool, is music heard? Changing over costs `switch` each time."""
+    came_from = np.zeros((len(evidence), 2), dtype=bool)
+    without, within = 0.0, 0.0
+    for i, x in enumerate(evidence.tolist()):
+        came_from[i] = within - switch > without, within >= without - switch
+        without, within = max(without, within - switch), max(within, without - switch) + x
+    path = np.zeros(len(evidence), dtype=bool)
+    state = within > without
+    for i in range(len(evidence) - 1, -1, -1):
+        path[i] = state
+        state = bool(came_from[i, int(state)])
+    return path
+
+
+def runs(heard: Heard) -> list[tuple[int, int]]:
+    """First and last-but-one window of each stretch of music; gaps up to MAX_GAP_S do not break it."""
+    inside = np.flatnonzero(likeliest_path(heard.music))
+    if not len(inside):
+        return []
+    breaks = np.flatnonzero(np.diff(heard.start_s[inside]) > MAX_GAP_S + STEP_S)
+    firsts, lasts = np.r_[0, breaks + 1], np.r_[breaks, len(inside) - 1]
+    return [(int(inside[a]), int(inside[b]) + 1) for a, b in zip(firsts, lasts, strict=True)]
+
+
+def find(heard: Heard) -> Found:
+    """Say where the outro music starts and where the intro music ends.
+
+    Music from the first window to the last is neither: nothing comes before it or after it.
+    """
+    n = len(heard.start_s)
+    if not n:
+        return NOTHING
+    stretches = runs(heard)
+    before = stretches[-2][1] if len(stretches) > 1 else 0
+    if not stretches or not _is_outro(heard, *stretches[-1]):
+        return Found(None, _intro_end(heard, stretches), _confidence(heard, before, None, n))
+    *others, (begin, end) = stretches
+    start_s = float(heard.start_s[begin] + ONSET_S)
+    return Found(start_s, _intro_end(heard, others), _confidence(heard, before, begin, end))
+
+
+def _is_outro(heard: Heard, begin: int, end: int) -> bool:
+    lasts_s = (end - begin) * STEP_S
+    spoken_s = float((heard.speech[end:] > SPOKEN).sum()) * STEP_S
+    return begin > 0 and lasts_s >= MIN_OUTRO_S and spoken_s <= MAX_SPEECH_AFTER_S
+
+
+def _intro_end(heard: Heard, stretches: list[tuple[int, int]]) -> float | None:
+    if not stretches:
+        return None
+    begin, end = stretches[0]
+    whole = end == len(heard.start_s)
+    if heard.start_s[begin] > MAX_BEFORE_INTRO_S or whole:
+        return None
+    return float(heard.start_s[end - 1] + STEP_S)
+
+
+def _confidence(heard: Heard, before: int, begin: int | None, end: int) -> float:
+    """Bayes' rule over `no outro` and `it starts with window k, and lasts to `end``, whose evidence adds up.
+
+    A start is as good as another within NEAR_S; those before window `before` belong to other music.
+    """
+    shortest = max(1, round(MIN_OUTRO_S / STEP_S))
+    starts = np.arange(max(1, before), max(1, before, end - shortest + 1))
+    lasting = np.cumsum(heard.music[:end][::-1])[::-1]
+    weights = np.r_[0.0, lasting[starts] - SWITCH] / TEMPERATURE
+    weights = np.exp(weights - weights.max())
+    near = np.zeros(len(weights), dtype=bool)
+    if begin is None:
+        near[0] = True
+    else:
+        near[1:] = np.abs(heard.start_s[starts] - heard.start_s[begin]) <= NEAR_S
+    return float(weights[near].sum() / weights.sum())
