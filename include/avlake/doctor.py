@@ -21,7 +21,7 @@ from urllib.parse import unquote, urlsplit
 from avlake import probe, warehouse
 from avlake.errors import AvlakeError, RequestError
 from avlake.extractors import base
-from avlake.models import MODEL_FILES, is_whole
+from avlake.models import BROUGHT, MODEL_FILES, has_model, is_whole
 from avlake.orchestration.client import Airflow
 from avlake.orchestration.server import CONNECTION, Server
 from avlake.pipelines import PIPELINES, Pipeline, needing_approval
@@ -221,6 +221,16 @@ def _models(settings: Settings) -> Iterator[Check]:
             state = f"{path} is not the pinned file" if path.exists() else f"not in {settings.models}"
             state += f"; {who} needs it" if who else "; no pipeline needs it yet"
             yield Check(model.name, False, state, "avlake models pull, or set AVLAKE_MODELS")
+    for name in sorted({name for p in PIPELINES.values() for name in p.extractors if base.load(name).optional}):
+        who = ", ".join(p.name for p in PIPELINES.values() if name in p.extractors)
+        lacking = [file for file in base.load(name).models if not has_model(file, settings)]
+        if not lacking:
+            yield Check(name, True, f"its files are in {settings.models}, for {who}")
+        else:
+            found = f"{who} goes without it: no {', '.join(lacking)} in {settings.models}"
+            some = len(lacking) < len(base.load(name).models)  # who has brought one file wants the others
+            fetch = "fetch " + ", ".join(f"{file} from {BROUGHT[file]}" for file in lacking)
+            yield Check(name, not some, found, fetch if some else None)
 
 
 def _files_of(pipeline: Pipeline) -> set[str]:

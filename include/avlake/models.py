@@ -1,6 +1,7 @@
 """Third-party model files: where they come from, and how to tell that they are whole.
 
-They lie in AVLAKE_MODELS, which the pipelines only read. Every file is pinned by sha256.
+They lie in AVLAKE_MODELS, which the pipelines only read. Every file that is fetched is pinned by sha256. Some are for
+people to put there; who uses these looks at what is in them, and pipelines go without them.
 """
 
 from __future__ import annotations
@@ -41,6 +42,11 @@ MODEL_FILES = (
         ),
     ),
 )
+# Files that nobody has to have, and where they are published.
+BROUGHT = {
+    "Cnn14_16k_mAP=0.438.pth": "https://zenodo.org/records/3987831",
+    "class_labels_indices.csv": "https://github.com/qiuqiangkong/audioset_tagging_cnn/tree/master/metadata",
+}
 
 
 def model_path(name: str, settings: Settings | None = None) -> Path:
@@ -49,9 +55,11 @@ def model_path(name: str, settings: Settings | None = None) -> Path:
     Raises:
         RequestError: if it is missing or not a published build, with the next step.
     """
-    folder = (settings or load_settings()).models
-    path = folder / name
-    if not is_whole(path, next(model for model in MODEL_FILES if model.name == name)):
+    path = (settings or load_settings()).models / name
+    known = _pinned(name)
+    if not known and not path.is_file():
+        raise RequestError(f"model file {path} is missing: fetch it from {BROUGHT[name]}")
+    if known and not is_whole(path, known):
         state = "is not the published file (sha256 differs)" if path.is_file() else "is missing"
         raise RequestError(f"model file {path} {state}: run `avlake models pull`, or set AVLAKE_MODELS to its folder")
     return path
@@ -59,9 +67,12 @@ def model_path(name: str, settings: Settings | None = None) -> Path:
 
 def has_model(name: str, settings: Settings) -> bool:
     """Is a model file there, in a published build where it is one of those known here?"""
-    known = next((model for model in MODEL_FILES if model.name == name), None)
-    path = settings.models / name
+    known, path = _pinned(name), settings.models / name
     return is_whole(path, known) if known else path.is_file()
+
+
+def _pinned(name: str) -> ModelFile | None:
+    return next((model for model in MODEL_FILES if model.name == name), None)
 
 
 def is_whole(path: Path, model: ModelFile) -> bool:

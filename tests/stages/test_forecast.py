@@ -141,7 +141,7 @@ def test_recordings_inside_archives_are_estimated_beside_those_that_are_counted(
 
 def test_a_pilot_with_other_parameters_says_nothing_of_a_run(landing: Path, settings: Settings) -> None:
     store, listing = Lake.open(settings).store, list_source(settings, PIPELINE, str(landing))
-    pilot, _ = made_up({"a.tgz": 3, "b.tgz": 5}, source=listing.uri, hashes=hashes_of(PIPELINE, None))
+    pilot, _ = made_up({"a.tgz": 3, "b.tgz": 5}, source=listing.uri, hashes=hashes_of(settings, PIPELINE, None))
     store.write("forecasts/voxforge_gender.json", json.dumps(asdict(pilot)).encode())
     assert expect(settings, PIPELINE, str(landing)) is not None
     assert expect(settings, PIPELINE, str(landing), params={"audio_quality": {"silence_db": "50"}}) is None

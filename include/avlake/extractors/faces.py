@@ -6,17 +6,12 @@ face may pass for a human one.
 
 from __future__ import annotations
 
-import contextlib
-import os
-import sys
-from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from avlake.errors import WorkError
+from avlake.extractors import mediapipe_tasks
 from avlake.media.video import SIDE_PX
 from avlake.models import model_path
 
@@ -25,7 +20,6 @@ if TYPE_CHECKING:
 
 MODEL = "blaze_face_short_range.tflite"
 MIN_CONFIDENCE = 0.5
-LIBRARIES = "install the system's libgl1, libegl1, libgles2 and libglib2.0-0, then `pip install -r requirements.txt`"
 
 
 class Face(NamedTuple):
@@ -69,30 +63,15 @@ def _detect(image: np.ndarray[Any, Any]) -> list[Face]:
 @cache
 def _detector() -> Any:
     """One per process: making it takes longer than a clip's worth of frames."""
-    try:
-        import mediapipe
-        from mediapipe.tasks.python import BaseOptions, vision
-    except (ImportError, OSError) as error:
-        raise WorkError(f"mediapipe does not load ({error}): {LIBRARIES}") from None
+    vision = mediapipe_tasks.load("vision")
+    import mediapipe
+    from mediapipe.tasks.python import BaseOptions
+
     options = vision.FaceDetectorOptions(
         base_options=BaseOptions(model_asset_path=str(model_path(MODEL))), min_detection_confidence=MIN_CONFIDENCE
     )
-    with _hushed():
+    with mediapipe_tasks.hushed():
         detector = vision.FaceDetector.create_from_options(options)
         blank = np.zeros((SIDE_PX, SIDE_PX, 3), np.uint8)
         detector.detect(mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=blank))
     return detector
-
-
-@contextlib.contextmanager
-def _hushed() -> Iterator[None]:
-    """Keep a library's start-up lines, a dozen for each process, off standard error; Python's errors are raised."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with Path(os.devnull).open("wb") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)

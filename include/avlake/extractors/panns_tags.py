@@ -1,46 +1,56 @@
-"""What is heard, by PANNs: 527 scores for every window; only where its weights are."""
+"""What is heard, by PANNs' CNN14: 527 scores for every 10 s; only where its weights are, see `avlake.models`."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 
 from avlake.extractors import base
-from avlake.tables import TEXT, silver
+from avlake.extractors.tagging import COLUMNS, Tagger, TagListener
+from avlake.models import model_path
+from avlake.tables import silver
 
 if TYPE_CHECKING:
+    from avlake.media.audio import Listener
     from avlake.media.clip import Clip
+
+WEIGHTS, LABELS = "Cnn14_16k_mAP=0.438.pth", "class_labels_indices.csv"
 
 
 class PannsTags(base.Extractor):
-    """Tags of every window."""
+    """Tags of every window; times are seconds from the first sample of the decoded audio."""
 
     table = silver(
         "panns_tags",
         "tags of a recording by a second tagger, window by window",
         key=("window_index",),
-        columns={
-            "window_index": pa.int32(),
-            "start_s": pa.float64(),
-            "trusted": pa.bool_(),  # false for the last window, which is padded
-            "speech": pa.float32(),  # score of the tag Speech
-            "music": pa.float32(),  # score of the tag Music
-            "speech_any": pa.float32(),  # highest score of all tags of human voices
-            "music_any": pa.float32(),  # highest score of all tags of music, instruments and singing
-            "top_tags": pa.list_(TEXT),  # names of the five highest, falling
-            "top_scores": pa.list_(pa.float32()),
-            "scores": pa.binary(),  # of all tags: byte i is round(255 sqrt(score i))
-        },
+        columns=COLUMNS,
     )
     version = 1
     samples = False
-    models = ("Cnn14_16k_mAP=0.438.pth",)
+    models = (WEIGHTS, LABELS)
     optional = True
 
+    def listen(self) -> Mapping[str, Callable[[], Listener]]:
+        return {self.name: lambda: TagListener(panns())}
+
     def measure(self, clip: Clip) -> dict[str, np.ndarray[Any, Any]]:
-        raise NotImplementedError
+        return clip.heard(self.name).columns()
 
 
 EXTRACTOR = PannsTags
+
+
+@cache
+def panns() -> Tagger:
+    """One per process.
+
+    Raises:
+        RequestError: if a file is missing or is not what its name says, with the next step.
+    """
+    from avlake.extractors.panns import Panns
+
+    return Panns(model_path(WEIGHTS), model_path(LABELS))

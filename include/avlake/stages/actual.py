@@ -51,7 +51,7 @@ def expect(
         return None
     listing = list_source(settings, pipeline, source, drop, params)
     stored = stored_pilot(lake, pipeline.name, listing.uri)
-    if stored and stored.hashes == hashes_of(pipeline, params):
+    if stored and stored.hashes == hashes_of(settings, pipeline, params):
         return forecast(
             stored,
             listing.to_do,

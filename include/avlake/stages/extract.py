@@ -89,7 +89,7 @@ def plan(
     """
     lake, chosen = Lake.open(settings), get_pipeline(pipeline)
     chosen.check_models(settings)
-    dataset, extractors, values = chosen.dataset, chosen.configured(params), current(lake, chosen, thresholds)
+    dataset, extractors, values = chosen.dataset, chosen.configured(params, settings), current(lake, chosen, thresholds)
     # Versions are read before anything they protect, for every table whose rows of this drop might change.
     known = base.all_extractors().values()
     versions = {

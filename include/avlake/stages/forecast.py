@@ -134,7 +134,7 @@ def _done(
 ) -> set[tuple[str, str]]:
     """(drop, path) of delivered files of which nothing is left to measure."""
     lake, dataset = Lake.open(settings), pipeline.dataset
-    hashes = hashes_of(pipeline, params)
+    hashes = hashes_of(settings, pipeline, params)
     places = sorted({(dataset.name, unit.drop) for unit in found}.intersection(lake.drops()))
     with bounded.connect() as con:
         bounded.show(con, "files", lake, BRONZE_FILES, places)
@@ -148,9 +148,9 @@ def _done(
         return set(con.execute(DONE).fetchall())
 
 
-def hashes_of(pipeline: Pipeline, params: dict[str, dict[str, Any]] | None) -> dict[str, str]:
+def hashes_of(settings: Settings, pipeline: Pipeline, params: dict[str, dict[str, Any]] | None) -> dict[str, str]:
     """By extractor what stands for its version and parameters."""
-    return {name: extractor.params_hash for name, extractor in pipeline.configured(params).items()}
+    return {name: extractor.params_hash for name, extractor in pipeline.configured(params, settings).items()}
 
 
 def make_pilot(
@@ -171,7 +171,7 @@ def make_pilot(
     drawn = draw(by_drop, size, size=lambda unit: unit.entry.size_bytes or 0)
     pilot = run_pilot(settings, pipeline, opened, drawn, params=params, progress=progress)
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    made = StoredPilot(listing.uri, now, listing.drops_to_do, hashes_of(pipeline, params), pilot)
+    made = StoredPilot(listing.uri, now, listing.drops_to_do, hashes_of(settings, pipeline, params), pilot)
     Lake.open(settings).store.write(_name(pipeline.name), json.dumps(asdict(made), indent=1).encode())
     return made
 
