@@ -83,32 +83,52 @@ def scores(windows: Scored, *, model: str, split: str, classes: Sequence[str], s
     return [s for level in LEVELS for s in _level_scores(at_level(windows, level), level, model, split, classes, seed)]
 
 
+def scores_of_mixed(windows: Scored, *, level: str, model: str, split: str, classes: Sequence[str]) -> list[Score]:
+    """Every metric with its 95 % interval where groups hold both classes, as episodes do: all are drawn from alike."""
+    strata = np.zeros(len(np.unique(windows.group)), dtype=int)
+    return list(intervals(resampled(windows, with_draws(strata), classes), level, model, split, len(windows.y)))
+
+
 def _level_scores(
     scored: Scored, level: str, model: str, split: str, classes: Sequence[str], seed: int
 ) -> Iterator[Score]:
     groups, code = np.unique(scored.group, return_inverse=True)
     truth = np.zeros(len(groups), dtype=int)
     truth[code] = scored.y
+    yield from intervals(resampled(scored, with_draws(truth, seed), classes), level, model, split, len(scored.y))
+
+
+def resampled(scored: Scored, weights: Array, classes: Sequence[str]) -> dict[str, Array]:
+    """Every metric for each row of `weights` (n_draws, n_groups): how often each group counts, in the order of names.
+
+    One that is undefined is NaN.
+    """
+    groups, code = np.unique(scored.group, return_inverse=True)
     per_group = np.zeros((len(groups), 2, 2))
     np.add.at(per_group, (code, scored.y, predicted(scored.p)), 1)
-    weights = np.vstack([np.ones(len(groups)), _draws(truth, seed)])  # the first row is the sample itself
     figures = _from_confusion(np.einsum("bg,gij->bij", weights, per_group), classes)
     figures["roc_auc"] = _weighted_auc(scored, weights[:, code])
+    return figures
+
+
+def intervals(figures: dict[str, Array], level: str, model: str, split: str, n: int) -> Iterator[Score]:
+    """A score of each metric that is defined: its first value, and the percentiles of the others."""
     for metric, values in figures.items():
         if not np.isfinite(values[0]):
             continue
         drawn = values[1:][np.isfinite(values[1:])]
         low, high = np.quantile(drawn, (0.025, 0.975)).tolist() if len(drawn) else (None, None)
-        yield Score(model, split, f"{level}_{metric}", float(values[0]), low, high, len(scored.y))
+        yield Score(model, split, f"{level}_{metric}", float(values[0]), low, high, n)
 
 
-def _draws(truth: Array, seed: int) -> Array:
-    """(REPLICATES, n_groups): how often each group is drawn, each class keeping its number of groups."""
+def with_draws(strata: Array, seed: int = 0) -> Array:
+    """(1 + REPLICATES, n_groups): each group once, then how often each is drawn; each stratum keeps its size."""
     rng = np.random.default_rng(seed)
-    weights = np.zeros((REPLICATES, len(truth)))
-    for label in np.unique(truth):
-        members = np.flatnonzero(truth == label)
-        weights[:, members] = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), size=REPLICATES)
+    weights = np.ones((1 + REPLICATES, len(strata)))
+    for label in np.unique(strata):
+        members = np.flatnonzero(strata == label)
+        shares = np.full(len(members), 1 / len(members))
+        weights[1:, members] = rng.multinomial(len(members), shares, size=REPLICATES)
     return weights
 
 
