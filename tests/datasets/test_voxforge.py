@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from avlake.datasets.base import BronzeFile, Label
 from avlake.datasets.voxforge import VOXFORGE, labels, parse_prompts, parse_readme, subject_of
 from avlake.errors import Quarantined
-from avlake.media.archives import Limits, members
+from avlake.media.archives import members
+from avlake.media.limits import Limits
 from avlake.settings import load_settings
 
 SHARED = Path(__file__).parents[2].parent / "shared/data"

@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from avlake.errors import Quarantined
-from avlake.media.archives import HEADER_MAX_BYTES, RATIO_FROM_BYTES, Limits, Member, inspect, is_archive, members
+from avlake.media.archives import HEADER_MAX_BYTES, Member, inspect, is_archive, members
+from avlake.media.limits import RATIO_FROM_BYTES, Limits
 
 LIMITS = Limits(max_members=100, max_bytes=1 << 30, max_ratio=200.0)
 BAD = Path(__file__).parents[2].parent / "shared/data/bad"

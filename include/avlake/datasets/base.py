@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from avlake.errors import RequestError
+from avlake.media.archives import is_archive, is_parquet
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,14 @@ class Dataset:
     labels: Callable[[Iterable[BronzeFile], Callable[[str], bytes]], Iterator[Label]]  # (files, read(sha256) -> bytes)
     label_files: Callable[[str], bool]  # is this path one that `labels` reads?
     is_media: Callable[[str], bool]  # is this path one that is measured?
+    # Is a label file about all of the drop, not only about what lies in the same archive? Then `labels` gets the whole
+    # drop at once: first the label files, then the media, which it has to take one by one.
+    labels_whole_drop: bool = False
+    opens_parquet: bool = False  # may rows of its Parquet files be recordings, see `media.parquet_archive`?
+
+    def opens(self, path: str) -> bool:
+        """Is a delivered file of this name opened, and what lies in it taken?"""
+        return is_archive(path) or (self.opens_parquet and is_parquet(path))
 
 
 def load(name: str) -> Dataset:

@@ -13,7 +13,8 @@ end of either has seen nothing it may use. The `error_class` is one of
 
 Only the 512-byte header is parsed with the standard library's `tarfile`. Its `TarFile` takes a damaged header for the
 end of the archive, reads extended headers of any size, and can be made to hang (CVE-2024-6232, CVE-2025-8194).
-A zip reader would be one more function like `_tar`, chosen in `members`.
+A zip reader would be one more function like `_tar`, chosen in `members`; recordings in the rows of a Parquet file are
+read by `avlake.media.parquet_archive`.
 """
 
 from __future__ import annotations
@@ -32,16 +33,15 @@ from pathlib import Path
 from typing import IO
 
 from avlake.errors import Quarantined
-from avlake.settings import MIB, Settings
+from avlake.media.limits import Budget, Limits, checked_name
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2")
+PARQUET = ".parquet"  # opened only where a data set says so
 # The outermost archive that a path is or lies in, as Python and DuckDB both read it.
-ARCHIVE_OF = rf"(?i)^(.*?(?:{'|'.join(map(re.escape, SUFFIXES))}))(?:/|$)"
+ARCHIVE_OF = rf"(?i)^(.*?(?:{'|'.join(map(re.escape, (*SUFFIXES, PARQUET)))}))(?:/|$)"
 BLOCK = tarfile.BLOCKSIZE
 CHUNK = 256 * 1024
 HEADER_MAX_BYTES = 64 * 1024
-RATIO_FROM_BYTES = 16 * MIB  # a small archive's padding packs very well: its ratio says nothing
-UNSAFE = re.compile(r"^/|^[A-Za-z]:|\\|[\x00-\x1f\x7f]")
 REFUSED = {
     tarfile.LNKTYPE: "link_member",
     tarfile.SYMTYPE: "link_member",
@@ -50,19 +50,6 @@ REFUSED = {
     tarfile.FIFOTYPE: "device_member",
     tarfile.GNUTYPE_SPARSE: "sparse_member",
 }
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one archive may cost."""
-
-    max_members: int
-    max_bytes: int
-    max_ratio: float
-
-    @classmethod
-    def of(cls, settings: Settings) -> Limits:
-        return cls(settings.archive_max_members, settings.archive_max_mb * MIB, settings.archive_max_ratio)
 
 
 @dataclass(frozen=True)
@@ -79,21 +66,37 @@ def is_archive(name: str) -> bool:
     return name.lower().endswith(SUFFIXES)
 
 
-def inspect(path: Path, limits: Limits) -> list[Member]:
-    """Read an archive to its very end and hash its files.
+def is_parquet(name: str) -> bool:
+    """Is a file of this name a Parquet file, whose rows may hold recordings?"""
+    return name.lower().endswith(PARQUET)
+
+
+def inspect(path: Path, limits: Limits, *, name: str = "") -> list[Member]:
+    """Read an archive to its very end and hash its files; none of a Parquet file whose rows hold no recordings.
+
+    Args:
+        name: as delivered, where `path` has another; it tells Parquet from tar.
 
     Raises:
         Quarantined: see the top of this file.
     """
-    return [Member(name, size, hash_of(file)) for name, size, file in members(path, limits)]
+    return [Member(name, size, hash_of(file)) for name, size, file in members(path, limits, name=name)]
 
 
-def members(path: Path, limits: Limits) -> Iterator[tuple[str, int, IO[bytes]]]:
+def members(path: Path, limits: Limits, *, name: str = "") -> Iterator[tuple[str, int, IO[bytes]]]:
     """Name, size and contents of each file, in stored order; the contents can be read until the next is asked for.
+
+    Args:
+        name: as for `inspect`.
 
     Raises:
         Quarantined: see the top of this file; possibly only after the last member.
     """
+    if is_parquet(name or path.name):
+        from avlake.media import parquet_archive  # which needs to know what an archive is
+
+        yield from parquet_archive.members(path, limits)
+        return
     with path.open("rb") as packed:
         magic = packed.read(3)
         packed.seek(0)
@@ -183,25 +186,15 @@ def _safe_name(given: str) -> str:
     """The name without `./`; one that is not UTF-8 is Latin-1, which old VoxForge clients wrote."""
     with contextlib.suppress(UnicodeEncodeError):
         given.encode()
-        return _checked(given)
-    return _checked(given.encode(errors="surrogateescape").decode("latin-1"))
-
-
-def _checked(given: str) -> str:
-    parts = [part for part in given.split("/") if part not in ("", ".")]
-    if not parts or ".." in parts or UNSAFE.search(given):
-        raise Quarantined("unsafe_path", f"a member is named {given[:200]!r}")
-    return "/".join(parts)
+        return checked_name(given)
+    return checked_name(given.encode(errors="surrogateescape").decode("latin-1"))
 
 
 class _Stream:
     """The unpacked bytes of an archive: exact reads, a running total, and the limits on it."""
 
     def __init__(self, file: IO[bytes], packed_bytes: int, limits: Limits) -> None:
-        self._file = file
-        self._most = min(limits.max_bytes, int(max(limits.max_ratio * packed_bytes, RATIO_FROM_BYTES)))
-        self._ratio_rules = self._most < limits.max_bytes
-        self._total = 0
+        self._file, self._budget = file, Budget(packed_bytes, limits)
 
     def read(self, size: int) -> bytes:
         """Up to `size` bytes, fewer only at the end."""
@@ -213,15 +206,12 @@ class _Stream:
             if getattr(error, "errno", None) is not None:
                 raise  # the disk failed, not the archive
             raise Quarantined("malformed_archive", f"cannot be unpacked ({error})") from None
-        self.reserve(len(data))
-        self._total += len(data)
+        self._budget.spend(len(data))
         return data
 
     def reserve(self, size: int) -> None:
         """Refuse before reading what would pass the limit."""
-        if self._total + size > self._most:
-            word = "suspicious_ratio" if self._ratio_rules else "archive_too_large"
-            raise Quarantined(word, f"unpacks to more than {self._most} bytes")
+        self._budget.reserve(size)
 
     def exactly(self, size: int) -> bytes:
         data = self.read(size)
@@ -231,7 +221,7 @@ class _Stream:
 
     def header(self) -> tarfile.TarInfo | None:
         """The next header, or None at the block of zeros that ends an archive."""
-        first = self._total == 0
+        first = self._budget.spent == 0
         block = self.read(BLOCK)
         if first and not block:
             raise Quarantined("not_an_archive", "the file has no bytes")
@@ -243,7 +233,7 @@ class _Stream:
             if first:
                 raise Quarantined("not_an_archive", f"no tar archive ({error})") from None
             word = "malformed_archive" if len(block) == BLOCK else "truncated_archive"
-            raise Quarantined(word, f"{error} after {self._total} bytes") from None
+            raise Quarantined(word, f"{error} after {self._budget.spent} bytes") from None
 
     def extended(self, size: int) -> bytes:
         """The contents of an extended header."""

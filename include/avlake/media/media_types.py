@@ -7,6 +7,10 @@ import re
 from avlake.media.archives import is_archive
 
 TEXT = "text/plain"
+TAR = "application/x-tar"
+PARQUET = "application/vnd.apache.parquet"
+RECORDINGS = "application/x-parquet-of-recordings"  # a Parquet file that was opened, its rows being recordings
+OPENED = {TAR: TAR, PARQUET: RECORDINGS}  # by media type of a name, that of a file which was opened for its members
 BY_SUFFIX = {
     "wav": "audio/x-wav",
     "flac": "audio/flac",
@@ -14,6 +18,9 @@ BY_SUFFIX = {
     "ogg": "audio/ogg",
     "opus": "audio/ogg",
     "m4a": "audio/mp4",
+    "m4b": "audio/mp4",
+    "aif": "audio/aiff",
+    "aiff": "audio/aiff",
     "aac": "audio/aac",
     "mp4": "video/mp4",
     "m4v": "video/mp4",
@@ -45,6 +52,7 @@ BY_SUFFIX = {
     "csv": "text/csv",
     "tsv": "text/tab-separated-values",
     "json": "application/json",
+    "parquet": PARQUET,
     "xml": "application/xml",
     "txt": TEXT,
     "md": TEXT,
@@ -56,6 +64,14 @@ def media_type(path: str) -> str:
     """The media type of a delivered file; `application/octet-stream` where the name does not tell."""
     name = path.rpartition("/")[2]
     if is_archive(name):
-        return "application/x-tar"
+        return TAR
     known = BY_SUFFIX.get(name.rpartition(".")[2].lower()) if "." in name else None
     return known or (TEXT if TEXT_NAMES.fullmatch(name) else "application/octet-stream")
+
+
+def is_recording(path: str, *kinds: str) -> bool:
+    """Does the name say that it is of one of these kinds, `audio` or `video`?
+
+    macOS lays a `._` file of its own beside each, which is none.
+    """
+    return media_type(path).partition("/")[0] in kinds and not path.rpartition("/")[2].startswith("._")

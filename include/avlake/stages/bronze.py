@@ -23,8 +23,9 @@ from avlake.datasets.base import Dataset, Entry
 from avlake.errors import Quarantined, StaleRun
 from avlake.lake import Lake
 from avlake.media import archives
-from avlake.media.archives import Limits, Member, is_archive
-from avlake.media.media_types import media_type
+from avlake.media.archives import Member
+from avlake.media.limits import Limits
+from avlake.media.media_types import OPENED, media_type
 from avlake.settings import Settings
 from avlake.stages.contents import Content, object_name, read_checked, row_groups, store_object
 from avlake.tables import BRONZE_CONTENTS, BRONZE_FILES, Table
@@ -71,16 +72,19 @@ class BronzeDrop:
         with path.open("rb") as file:
             sha256 = archives.hash_of(file)
             whole = Member(entry.path, file.tell(), sha256)
-        members: list[Member] = []
-        if is_archive(entry.path):
+        kind, members = media_type(entry.path), list[Member]()
+        if self._spec.opens(entry.path):
             try:
-                members = archives.inspect(path, self._limits)
+                members = archives.inspect(path, self._limits, name=entry.path)
+                kind = OPENED[kind] if members else kind
             except Quarantined as error:
+                kind = OPENED[kind]
                 log.warning("%s: %s: %s", entry.path, error.error_class, error)
         inside = (Member(f"{entry.path}/{m.name}", m.size_bytes, m.sha256) for m in members)
-        return [self._row(entry, whole, kept=not members), *(self._row(entry, m, kept=True) for m in inside)]
+        rows = [self._row(entry, m, media_type(m.name), kept=True) for m in inside]
+        return [self._row(entry, whole, kind, kept=not members), *rows]
 
-    def _row(self, entry: Entry, file: Member, *, kept: bool) -> Row:
+    def _row(self, entry: Entry, file: Member, kind: str, *, kept: bool) -> Row:
         file_id = hashlib.sha256(f"{self._spec.name}/{file.name}".encode()).hexdigest()[:32]
         before = self._by_id.get(file_id, {})
         large = kept and file.size_bytes > self._inline_max_bytes
@@ -91,7 +95,7 @@ class BronzeDrop:
             "path": file.name,
             "source_uri": entry.uri,
             "source_version": entry.version,
-            "media_type": media_type(file.name),
+            "media_type": kind,
             "size_bytes": file.size_bytes,
             "sha256": file.sha256,
             "uri": self._lake.store.uri_of(object_name(file.sha256)) if large else None,
@@ -158,14 +162,19 @@ def by_delivered_file(rows: Iterable[Row]) -> dict[str, list[Row]]:
     grouped: dict[str, list[Row]] = {}
     for row in sorted(rows, key=lambda row: row["path"]):
         above = accumulate(row["path"].split("/")[:-1], "{}/{}".format)
-        archive = next((path for path in above if is_archive(path) and path in grouped), row["path"])
+        archive = next((path for path in above if path in grouped and is_opened(grouped[path][0])), row["path"])
         grouped.setdefault(archive, []).append(row)
     return grouped
 
 
+def is_opened(row: Row) -> bool:
+    """Is this an archive, or a Parquet file whose rows are recordings?"""
+    return row["media_type"] in OPENED.values()
+
+
 def is_broken(delivered: list[Row]) -> bool:
     """Is this an archive that could not be read?"""
-    return is_archive(delivered[0]["path"]) and len(delivered) == 1
+    return is_opened(delivered[0]) and len(delivered) == 1
 
 
 def with_bytes(delivered: list[Row]) -> list[Row]:
@@ -177,7 +186,8 @@ def _opened(taken: Taken, limits: Limits) -> Iterator[tuple[Row, IO[bytes]]]:
     """Each row whose bytes are kept, and the bytes, which can be read until the next is asked for."""
     rows = with_bytes(taken.rows)
     if rows is not taken.rows:
-        for row, (_, _, file) in zip(rows, archives.members(taken.path, limits), strict=True):
+        members = archives.members(taken.path, limits, name=taken.rows[0]["path"])
+        for row, (_, _, file) in zip(rows, members, strict=True):
             yield row, file
         return
     with taken.path.open("rb") as file:

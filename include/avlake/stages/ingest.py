@@ -22,10 +22,11 @@ from avlake.datasets.sources import download_folder, is_date
 from avlake.errors import Quarantined, RequestError, UnknownDrop, WorkError
 from avlake.lake import Lake
 from avlake.media import archives
-from avlake.media.archives import Limits, is_archive
+from avlake.media.limits import Limits
+from avlake.media.media_types import OPENED
 from avlake.settings import Settings, load_settings
 from avlake.stages import bounded
-from avlake.stages.bronze import BronzeDrop, Row, Taken, is_broken
+from avlake.stages.bronze import BronzeDrop, Row, Taken, is_broken, is_opened
 from avlake.stages.contents import object_name
 from avlake.stages.record import record
 from avlake.tables import BRONZE_FILES
@@ -75,7 +76,7 @@ def ingest(
     with download_folder(opened, drop, settings) as folder:
         lake = Lake.open(settings)
         bronze, failed = BronzeDrop(settings, lake, spec, drop), archive_failures(lake, dataset, drop, settings)
-        entries = _first(opened.entries(drop), max_archives, bronze.delivered)
+        entries = _first(opened.entries(drop), max_archives, bronze.delivered, spec.opens)
         if not entries and not bronze.delivered:
             raise UnknownDrop(dataset, drop, f"{opened.uri} (it is empty)", set(opened.drops()) - {drop})
         kept = {entry.path: bronze.delivered[entry.path] for entry in entries if bronze.has(entry, failed)}
@@ -91,7 +92,7 @@ def ingest(
         changed = bronze.replace(delivered, taken)
     report = IngestReport(
         files=sum(map(len, delivered)),
-        archives=sum(is_archive(rows[0]["path"]) for rows in delivered),
+        archives=sum(is_opened(rows[0]) for rows in delivered),
         bytes=sum(rows[0]["size_bytes"] for rows in delivered),
         quarantined=sum(is_broken(rows) for rows in delivered),
         changed=changed,
@@ -111,7 +112,7 @@ def archive_failures(lake: Lake, dataset: str, drop: str, settings: Settings | N
     for row in broken:
         with _on_disk(lake, row, inline) as path:
             try:
-                archives.inspect(path, limits)
+                archives.inspect(path, limits, name=row["path"])
             except Quarantined as error:
                 failures[row["file_id"]] = error
     return failures
@@ -121,8 +122,8 @@ def _without_members(lake: Lake, dataset: str, drop: str) -> list[Row]:
     """Archives that no row is a member of; members may be archives themselves."""
     with bounded.connect() as con:
         bounded.show(con, "files", lake, BRONZE_FILES, [(dataset, drop)])
-        bounded.predicate(con, "is_archive", is_archive)
-        named = con.execute("SELECT path FROM files WHERE is_archive(path)").fetchall()
+        query = "SELECT path FROM files WHERE list_contains(?, media_type)"
+        named = con.execute(query, [[*OPENED.values()]]).fetchall()
         empty = dict.fromkeys((path for (path,) in named), True)
         for batch in bounded.batches(con, "SELECT path FROM files WHERE contains(path, '/')"):
             for path in batch["path"].to_pylist():
@@ -139,9 +140,11 @@ def _without_members(lake: Lake, dataset: str, drop: str) -> list[Row]:
     return rows
 
 
-def _first(entries: list[Entry], max_archives: int | None, known: Collection[str]) -> list[Entry]:
+def _first(
+    entries: list[Entry], max_archives: int | None, known: Collection[str], opens: Callable[[str], bool]
+) -> list[Entry]:
     """All but the archives beyond the first so many, unless bronze has them already."""
-    names = [entry.path for entry in entries if is_archive(entry.path)]
+    names = [entry.path for entry in entries if opens(entry.path)]
     left_out = set(names[max_archives:]) - set(known) if max_archives is not None else set()
     return [entry for entry in entries if entry.path not in left_out]
 

@@ -23,11 +23,11 @@ FILES_AT_ONCE = 50_000  # DuckDB sorts in memory
 # Recordings and label files; all of one archive are in one part.
 LABELLED = f"""
 CREATE TABLE labelled AS
-SELECT hash(archive) % ? AS part, archive, file_id, path, media_type, sha256, content
+SELECT hash(archive) % ? AS part, archive, file_id, path, media_type, sha256, content, is_label
 FROM (
-    SELECT file_id, path, media_type, sha256, NULL AS content FROM files WHERE is_media(path)
+    SELECT file_id, path, media_type, sha256, NULL AS content, false AS is_label FROM files WHERE is_media(path)
     UNION ALL
-    SELECT file_id, path, media_type, sha256, content
+    SELECT file_id, path, media_type, sha256, content, true AS is_label
     FROM files LEFT JOIN texts USING (sha256) WHERE is_label_file(path)
 ), LATERAL (SELECT regexp_extract(path, '{ARCHIVE_OF}', 1) AS archive)
 """
@@ -37,14 +37,21 @@ Row = dict[str, Any]  # of `labelled`
 def labels(con: duckdb.DuckDBPyConnection, lake: Lake, dataset: Dataset, drop: str) -> Iterator[pa.Table]:
     """Rows of silver.labels, of the drop's `files` and `media` in `con`.
 
-    What lies in an archive is labelled by what lies in it; all that lies in none is labelled together.
+    What lies in an archive is labelled by what lies in it; all that lies in none is labelled together. Where the data
+    set's labels are about the whole drop, all of it is labelled together, its label files being read once.
     """
     bounded.predicate(con, "is_label_file", dataset.label_files)
     shas = con.execute("SELECT DISTINCT sha256 FROM files WHERE is_label_file(path) AND uri IS NULL").fetchall()
     bounded.fill(con, "texts", TEXTS, _texts(lake, dataset.name, drop, {sha256 for (sha256,) in shas}))
     parts = 1 + bounded.value(con, "SELECT count(*) FROM media") // FILES_AT_ONCE
     con.execute(LABELLED, [parts])
-    found = (label for part in range(parts) for label in _labels(lake, dataset, _rows(con, part)))
+    media = (f"part = {part}" for part in range(parts))
+    if dataset.labels_whole_drop:
+        # What it has read of the label files is in memory, the media never are.
+        ordered = ("is_label", *(f"NOT is_label AND {part}" for part in media))
+        found = _said(lake, dataset, (row for which in ordered for row in _rows(con, which)))
+    else:
+        found = (label for part in media for label in _labels(lake, dataset, _rows(con, part)))
     while some := list(islice(found, bounded.ROWS)):
         yield pa.table({name: [getattr(label, name) for label in some] for name in ROWS.names}, schema=ROWS)
 
@@ -56,18 +63,18 @@ def _texts(lake: Lake, dataset: str, drop: str, shas: Collection[str]) -> Iterat
         yield pa.record_batch(columns, schema=TEXTS)
 
 
-def _rows(con: duckdb.DuckDBPyConnection, part: int) -> Iterator[Row]:
-    for batch in bounded.batches(con, f"SELECT * EXCLUDE (part) FROM labelled WHERE part = {part} ORDER BY archive"):
+def _rows(con: duckdb.DuckDBPyConnection, which: str) -> Iterator[Row]:
+    for batch in bounded.batches(con, f"SELECT * EXCLUDE (part) FROM labelled WHERE {which} ORDER BY archive, path"):
         yield from batch.to_pylist()
 
 
 def _labels(lake: Lake, dataset: Dataset, rows: Iterable[Row]) -> Iterator[Label]:
     for _, members in groupby(rows, key=itemgetter("archive")):
-        yield from _said(lake, dataset, list(members))
+        yield from _said(lake, dataset, members)
 
 
-def _said(lake: Lake, dataset: Dataset, rows: list[Row]) -> Iterator[Label]:
-    texts: dict[str, bytes] = {row["sha256"]: row["content"] for row in rows if row["content"] is not None}
+def _said(lake: Lake, dataset: Dataset, rows: Iterable[Row]) -> Iterator[Label]:
+    texts: dict[str, bytes] = {}
 
     def read(sha256: str) -> bytes:
         if sha256 in texts:
@@ -75,5 +82,10 @@ def _said(lake: Lake, dataset: Dataset, rows: list[Row]) -> Iterator[Label]:
         with lake.store.local_copy(object_name(sha256)) as path:
             return path.read_bytes()
 
-    files = (BronzeFile(row["file_id"], row["path"], row["media_type"], row["sha256"]) for row in rows)
-    return dataset.labels(files, read)
+    def files() -> Iterator[BronzeFile]:
+        for row in rows:
+            if row["content"] is not None:
+                texts[row["sha256"]] = row["content"]
+            yield BronzeFile(row["file_id"], row["path"], row["media_type"], row["sha256"])
+
+    return dataset.labels(files(), read)
