@@ -16,6 +16,9 @@ SYSTEM_PYTHON := $(shell command -v python3.11 || command -v python3)
 PIPELINE ?= voxforge_gender
 SOURCE ?=
 DROP ?=
+# Each file of tests goes to one of two processes; PYTEST_ARGS="-n 0" keeps them in one, as --pdb needs it.
+# In their order: by default the files with the fewest tests come last, and some of those take longest.
+IN_PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 
@@ -57,7 +60,7 @@ secrets: ## write the .env of docker-compose.yaml with generated secrets, or com
 	@"$(SYSTEM_PYTHON)" infra/make_secrets.py
 
 test: $(STAMP) ## the tests that need no server
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(IN_PARALLEL) $(PYTEST_ARGS)
 
 e2e: $(STAMP) ## a real Airflow, killed in the middle, started again, and asked to wait for a person
 	$(BIN)/python -m pytest -m e2e $(PYTEST_ARGS)
@@ -69,7 +72,7 @@ train: $(STAMP) ## long training: what the intervals of a comparison are worth
 	$(BIN)/python -m pytest -m train $(PYTEST_ARGS)
 
 storage: $(STAMP) $(AZURITE) ## the lake on real stores: a folder, S3, Azure
-	$(BIN)/python -m pytest -m "" tests/storage $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "" $(IN_PARALLEL) tests/storage $(PYTEST_ARGS)
 
 $(AZURITE):
 	@if command -v node >/dev/null && command -v npm >/dev/null; then \

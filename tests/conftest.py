@@ -1,8 +1,12 @@
 """Airflow reads its settings at import, so they are set here, before any test imports it."""
 
+import gc
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 AIRFLOW_HOME = Path(tempfile.mkdtemp(prefix="avlake-airflow-"))
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -20,3 +24,10 @@ os.environ |= {
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
 }
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _leaks_are_errors() -> Iterator[None]:
+    """pytest looks for what was never closed at its exit, where a worker of pytest-xdist can fail no test any more."""
+    yield
+    gc.collect()
