@@ -79,6 +79,27 @@ def ops(settings: Settings, drop: str = DROP) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="session")
+def lakes(voices: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """By drop, a lake that has processed this one alone."""
+    folder = tmp_path_factory.mktemp("lakes")
+    for drop in (DROP, LATER):
+        process(Settings(uri=str(folder / drop)), voices, drop)
+    return folder
+
+
+@pytest.fixture
+def with_drop(lakes: Path, settings: Settings) -> None:
+    """DROP is in the lake before the test begins."""
+    shutil.copytree(lakes / DROP, settings.uri)
+
+
+@pytest.fixture
+def with_later(lakes: Path, settings: Settings) -> None:
+    """LATER is."""
+    shutil.copytree(lakes / LATER, settings.uri)
+
+
+@pytest.fixture(scope="session")
 def undisturbed(voices: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The gold rows' hash of both drops, processed once and without trouble."""
     folder = tmp_path_factory.mktemp("undisturbed")
@@ -94,8 +115,8 @@ def test_every_file_is_measured_by_every_extractor(settings: Settings, landing: 
     assert Counter(row["extractor"] for row in ops(settings)) == {"media": 8, "audio_quality": 8, "voice_features": 8}
 
 
+@pytest.mark.usefixtures("with_drop")
 def test_a_second_run_measures_and_commits_nothing(settings: Settings, landing: Path) -> None:
-    process(settings, landing)
     lake = Lake.open(settings)
     before = {name: lake.log_version(name) for name in lake.tables() if name != "ops.runs"}
     made = prepared(settings, landing)
@@ -113,8 +134,8 @@ def test_order_repetition_and_shard_size_leave_the_same_gold(
     assert gold_hash(settings) == undisturbed
 
 
+@pytest.mark.usefixtures("with_later")
 def test_a_run_killed_between_shards_goes_on_where_it_was(settings: Settings, landing: Path, undisturbed: Any) -> None:
-    process(settings, landing, LATER)
     killed = prepared(settings, landing, files_per_task=2)
     measure_shard(settings, plan=killed.plan, shard=0, run_id="killed")
     assert ops(settings) == []  # nothing is there before the commit
@@ -124,11 +145,11 @@ def test_a_run_killed_between_shards_goes_on_where_it_was(settings: Settings, la
     assert gold_hash(settings) == undisturbed
 
 
+@pytest.mark.usefixtures("with_later")
 def test_a_run_killed_between_two_tables_goes_on(
     settings: Settings, landing: Path, undisturbed: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("avlake.lake.COMMIT_ATTEMPTS", 2)
-    process(settings, landing, LATER)
     made = prepared(settings, landing)
     for shard in range(made.shards):
         measure_shard(settings, plan=made.plan, shard=shard, run_id="killed")
@@ -154,8 +175,8 @@ def test_a_commit_needs_every_shard(settings: Settings, landing: Path) -> None:
     assert ops(settings) == []
 
 
+@pytest.mark.usefixtures("with_later")
 def test_a_zombie_changes_nothing(settings: Settings, landing: Path, undisturbed: Any) -> None:
-    process(settings, landing, LATER)
     zombie = prepared(settings, landing, files_per_task=5)
     for shard in range(zombie.shards):
         measure_shard(settings, plan=zombie.plan, shard=shard, run_id="zombie")
@@ -174,8 +195,8 @@ def test_committing_twice_is_committing_once(settings: Settings, landing: Path) 
     assert ops(settings) == rows
 
 
+@pytest.mark.usefixtures("with_later")
 def test_a_limit_measures_few_and_removes_nothing(settings: Settings, landing: Path, undisturbed: Any) -> None:
-    process(settings, landing, LATER)
     first = process(settings, landing, limit=3)
     assert (first.measured, first.partial) == (3, True)
     second = process(settings, landing, limit=3)
@@ -185,8 +206,8 @@ def test_a_limit_measures_few_and_removes_nothing(settings: Settings, landing: P
     assert gold_hash(settings) == undisturbed
 
 
+@pytest.mark.usefixtures("with_drop")
 def test_changed_bytes_are_measured_again_and_no_others(settings: Settings, landing: Path) -> None:
-    process(settings, landing)
     archives = sorted((landing / DATASET / DROP).iterdir())
     fresh = synthetic.write_drop(landing.parent / "fresh", DROP, speakers=4, utterances=2, seed=9)
     replacement = sorted(p for p in fresh.rglob("*.tgz"))[0]
@@ -196,8 +217,8 @@ def test_changed_bytes_are_measured_again_and_no_others(settings: Settings, land
     assert finish(settings, made).files == 8
 
 
+@pytest.mark.usefixtures("with_drop")
 def test_a_removed_archive_leaves_every_table(settings: Settings, landing: Path) -> None:
-    process(settings, landing)
     sorted((landing / DATASET / DROP).iterdir())[0].unlink()
     report = process(settings, landing)
     assert report.changed and report.files == 6
@@ -209,8 +230,8 @@ def test_a_removed_archive_leaves_every_table(settings: Settings, landing: Path)
     assert len(ops(settings)) == 18
 
 
+@pytest.mark.usefixtures("with_drop")
 def test_identical_bytes_in_another_drop_are_not_measured_again(settings: Settings, landing: Path) -> None:
-    process(settings, landing)
     third = landing / DATASET / "2026-09-03"
     third.mkdir()
     source = sorted((landing / DATASET / DROP).iterdir())[0]
@@ -225,8 +246,8 @@ def test_identical_bytes_in_another_drop_are_not_measured_again(settings: Settin
     assert windows["2026-09-03"] > 0
 
 
+@pytest.mark.usefixtures("with_drop")
 def test_a_changed_parameter_measures_one_extractor_again(settings: Settings, landing: Path) -> None:
-    process(settings, landing)
     made = prepared(settings, landing, params={"voice_features": {"window_s": 2.0}})
     assert made.to_measure == 8
     finish(settings, made)
@@ -271,8 +292,8 @@ def test_requeued_files_stay_listed_until_the_next_run(settings: Settings, landi
     assert len(quarantine.listed(lake)) == 1
 
 
-def test_gold_changes_with_thresholds_and_silver_does_not(settings: Settings, landing: Path) -> None:
-    process(settings, landing)
+@pytest.mark.usefixtures("with_drop")
+def test_gold_changes_with_thresholds_and_silver_does_not(settings: Settings) -> None:
     curate(settings, pipeline=PIPELINE, run_id="one")
     lake = Lake.open(settings)
     silver = {name: lake.log_version(name) for name in lake.tables() if name.startswith("silver.")}
@@ -285,8 +306,8 @@ def test_gold_changes_with_thresholds_and_silver_does_not(settings: Settings, la
     assert reasons is not None and set(reasons.to_table()["reject_reason"].to_pylist()) == {"noisy"}
 
 
-def test_an_unknown_threshold_is_refused(settings: Settings, landing: Path) -> None:
-    process(settings, landing)
+@pytest.mark.usefixtures("with_drop")
+def test_an_unknown_threshold_is_refused(settings: Settings) -> None:
     with pytest.raises(RequestError, match="min_snr"):
         curate(settings, pipeline=PIPELINE, run_id="x", thresholds={"min_snr": 3})
 
@@ -321,10 +342,10 @@ def windows(settings: Settings, drop: str = DROP) -> int:
     return int(Lake.open(settings).rows(base.load("voice_features").table, DATASET, drop).num_rows)
 
 
+@pytest.mark.usefixtures("with_drop")
 def test_ops_never_vouches_for_silver_of_a_run_that_was_killed(
     settings: Settings, landing: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    process(settings, landing)
     before = windows(settings)
     other = prepared(settings, landing, params={"voice_features": {"hop_s": 0.5}})
     for shard in range(other.shards):
@@ -345,8 +366,8 @@ def test_ops_never_vouches_for_silver_of_a_run_that_was_killed(
     assert windows(settings) == before
 
 
+@pytest.mark.usefixtures("with_drop")
 def test_a_late_run_with_other_extractors_touches_no_silver(settings: Settings, landing: Path) -> None:
-    process(settings, landing)
     late = prepared(settings, landing, params={"voice_features": {"hop_s": 0.5}})
     for shard in range(late.shards):
         measure_shard(settings, plan=late.plan, shard=shard, run_id="late")
@@ -357,11 +378,11 @@ def test_a_late_run_with_other_extractors_touches_no_silver(settings: Settings, 
     assert windows(settings) == before
 
 
+@pytest.mark.usefixtures("with_drop")
 def test_rows_that_vanish_while_they_are_copied_are_measured_instead(
     settings: Settings, landing: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An archive moves from one drop to another; the first drop's run commits while the second's is planned."""
-    process(settings, landing)
     archive = min((landing / DATASET / DROP).iterdir())
     archive.rename(landing / DATASET / LATER / archive.name)
     plain = carry.carry
@@ -401,8 +422,8 @@ def test_bytes_that_are_gone_are_not_counted_as_measured(settings: Settings, lan
         measure_shard(settings, plan=planned.plan, shard=0, run_id="test")
 
 
+@pytest.mark.usefixtures("with_drop")
 def test_a_drop_whose_files_are_all_gone_leaves_every_table(settings: Settings, landing: Path) -> None:
-    process(settings, landing)
     for archive in (landing / DATASET / DROP).iterdir():
         archive.unlink()
     assert process(settings, landing).changed

@@ -11,7 +11,7 @@ import sys
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -23,7 +23,7 @@ from avlake.runner import run
 from avlake.settings import Settings
 from avlake.stages.actual import expect, run_rows
 from avlake.stages.costs import Delivered, Pilot, UnitCost
-from avlake.stages.forecast import StoredPilot, forecast, hashes_of, list_source, make_pilot, stored_pilot
+from avlake.stages.forecast import Listing, StoredPilot, forecast, hashes_of, list_source, make_pilot, stored_pilot
 
 PIPELINE = get_pipeline("voxforge_gender")
 MEDIA = PIPELINE.dataset.is_media
@@ -61,15 +61,31 @@ def avlake(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
 
 
-def test_a_source_measured_whole_is_known_and_a_run_takes_just_that(landing: Path, settings: Settings) -> None:
-    said: list[str] = []
+class Taken(NamedTuple):
+    """A lake that took a source after a pilot had measured all of it, and what the run said."""
+
+    settings: Settings
+    listing: Listing
+    made: StoredPilot
+    said: list[str]
+
+
+@pytest.fixture(scope="module")
+def taken(landing: Path, tmp_path_factory: pytest.TempPathFactory) -> Taken:
+    folder, said = tmp_path_factory.mktemp("taken"), []
+    settings = Settings(uri=str(folder / "lake"), warehouse=str(folder / "warehouse.duckdb"), jobs=2)
     listing = list_source(settings, PIPELINE, str(landing))
-    assert (listing.drops, listing.files, len(listing.to_do)) == (2, 13, 13)
     made = make_pilot(settings, PIPELINE, str(landing), listing, size=99)
+    run(settings, pipeline=PIPELINE.name, source=str(landing), train=False, say=said.append)
+    return Taken(settings, listing, made, said)
+
+
+def test_a_source_measured_whole_is_known_and_a_run_takes_just_that(landing: Path, taken: Taken) -> None:
+    settings, listing, made, said = taken
+    assert (listing.drops, listing.files, len(listing.to_do)) == (2, 13, 13)
     told = forecast(made, listing.to_do, is_media=MEDIA, jobs=2, landing_is_remote=False)
     assert (told["files"].low, told["files"].value, told["files"].high) == (30, 30, 30)
     assert told["delivered_bytes"].value == listing.size_bytes
-    run(settings, pipeline=PIPELINE.name, source=str(landing), train=False, say=said.append)
     rows = [row for row in run_rows(Lake.open(settings)) if row["stage"] == "extract"]
     assert sum(row["files"] for row in rows) == 30
     assert told["media_s"].value == pytest.approx(sum(row["media_s"] for row in rows))
@@ -97,11 +113,9 @@ def test_a_pilot_leaves_nothing_but_its_measurements(landing: Path, settings: Se
     assert len(made.pilot.units) == 4 and {unit.drop for unit in made.pilot.units} == {"2026-09-01", "2026-09-02"}
 
 
-def test_a_million_files_are_extrapolated(landing: Path, settings: Settings) -> None:
-    listing = list_source(settings, PIPELINE, str(landing))
-    made = make_pilot(settings, PIPELINE, str(landing), listing, size=8)
+def test_a_million_files_are_extrapolated(taken: Taken) -> None:
     few, many = (
-        forecast(made, listing.to_do, is_media=MEDIA, jobs=2, files=n, landing_is_remote=False)
+        forecast(taken.made, taken.listing.to_do, is_media=MEDIA, jobs=2, files=n, landing_is_remote=False)
         for n in (13_000, 1_000_000)
     )
     assert many["delivered_files"].value == 1_000_000
@@ -211,9 +225,9 @@ def test_a_pilot_that_cannot_be_read_is_none(landing: Path, settings: Settings, 
     assert expect(settings, PIPELINE, str(landing)) is None
 
 
-def test_nothing_to_do_is_an_empty_answer(landing: Path, settings: Settings, tmp_path: Path) -> None:
-    run(settings, pipeline=PIPELINE.name, source=str(landing), train=False)
+def test_nothing_to_do_is_an_empty_answer(landing: Path, taken: Taken) -> None:
+    folder = Path(taken.settings.uri).parent
     asked = ("plan", "voxforge_gender", "--source", str(landing), "--format")
-    assert json.loads(avlake(tmp_path, *asked, "json").stdout) == []
-    assert avlake(tmp_path, *asked, "csv").stdout == "what,value,low,high\n"
-    assert avlake(tmp_path, *asked, "table").stdout.startswith("what  forecast  95 % interval\n")
+    assert json.loads(avlake(folder, *asked, "json").stdout) == []
+    assert avlake(folder, *asked, "csv").stdout == "what,value,low,high\n"
+    assert avlake(folder, *asked, "table").stdout.startswith("what  forecast  95 % interval\n")
