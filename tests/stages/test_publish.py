@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 
 from avlake import warehouse
 from avlake.datasets import synthetic
 from avlake.delivery import Delivery, Incoming, is_shown, shown, update
+from avlake.extractors.audio_tags import AudioTags
 from avlake.lake import Lake
 from avlake.runner import run
 from avlake.settings import Settings
@@ -167,6 +169,25 @@ def test_no_bytes_and_no_takedowns_are_in_the_warehouse(settings: Settings) -> N
     with warehouse.connect(settings) as con:
         assert not {"bronze.contents", "governance.takedowns"} & set(warehouse.tables(con))
         assert con.execute("SELECT count(*) FROM duckdb_columns() WHERE data_type = 'BLOB'").fetchone() == (0,)
+
+
+def test_columns_of_bytes_stay_in_the_lake_and_the_rest_of_their_table_is_shown(
+    settings: Settings, elsewhere: duckdb.DuckDBPyConnection
+) -> None:
+    bring_up_to_date(elsewhere, settings)
+    lake, table = Lake.open(settings), AudioTags.table
+    row = {"file_id": "f", "dataset": "voxforge", "drop_date": DROPS[0], "window_index": 0, "trusted": True}
+    rows = pa.Table.from_pylist([{**row, "speech": 0.5, "top_tags": ["Speech"], "scores": b"\x80"}], table.schema)
+    fragment = lake.write_fragment(table, "voxforge", DROPS[0], [rows])
+    lake.commit_drop(table, "voxforge", DROPS[0], [fragment], expected_version=0)
+    publish(settings, run_id="tags")
+    assert ("silver.audio_tags", f"voxforge/{DROPS[0]}") in bring_up_to_date(elsewhere, settings)
+    assert everything(elsewhere) == in_file(settings)
+    shown = elsewhere.execute("SELECT * FROM silver.audio_tags")
+    assert [column for column, *_ in shown.description] == [c for c in table.schema.names if c != "scores"]
+    assert elsewhere.execute("SELECT speech, top_tags FROM silver.audio_tags").fetchall() == [(0.5, ["Speech"])]
+    assert lake.rows(table, "voxforge", DROPS[0])["scores"].to_pylist() == [b"\x80"]
+    assert bring_up_to_date(elsewhere, settings) == []
 
 
 def test_ops_runs_says_how_much_and_how_fast_of_every_stage(settings: Settings) -> None:

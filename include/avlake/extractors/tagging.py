@@ -127,7 +127,7 @@ def packed(scores: Scores) -> np.ndarray[Any, np.dtype[np.uint8]]:
 
 
 def unpacked(cells: Sequence[bytes]) -> Scores:
-    """Scores (n_windows, n_tags) of a column `scores`; off by no more than 0.002, and 0.0002 below 0.01."""
+    """Scores (n_windows, n_tags) of a column `scores`; off by sqrt(score) / 255 at most."""
     rows = np.frombuffer(b"".join(cells), np.uint8).reshape(len(cells), -1) if len(cells) else np.zeros((0, 0))
     return np.square(rows.astype(np.float32) / 255)
 

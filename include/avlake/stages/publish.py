@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
+import pyarrow as pa
 import pyarrow.dataset as ds
 
 from avlake import warehouse
@@ -56,22 +57,32 @@ def deliver(lake: Lake, max_rows: int, left_out: Callable[[str], None] = lambda 
 
 
 def incoming(data: ds.FileSystemDataset, out: Excluded) -> Incoming:
-    """A table for the warehouse. No two files share a name and none ever changes: names say what a slice holds."""
+    """A table for the warehouse, but for columns of bytes, which SQL does not read: they stay in the lake.
+
+    No two files share a name and none ever changes: names say what a slice holds.
+    """
+    schema = data.schema
+    for field in filter(_is_bytes, data.schema):
+        schema = schema.remove(schema.get_field_index(field.name))
     files: dict[str, list[ds.Fragment]] = {}
     for fragment in data.get_fragments():
         keys = ds.get_partition_keys(fragment.partition_expression)
         files.setdefault("/".join(keys[name] for name in PARTITION) if keys else WHOLE, []).append(fragment)
     if not files:
         files[WHOLE] = []  # it is shown all the same, empty
-    by_file = "file_id" in data.schema.names
+    by_file = not {"file_id", "item"}.isdisjoint(schema.names)
 
     def fingerprint(part: str) -> str:
         held = sorted(fragment.path.rpartition("/")[2] for fragment in files[part])
         gone = out.mark(part or None) if by_file else ""
-        return hashlib.sha256("\n".join([str(data.schema), gone, *held]).encode()).hexdigest()[:16]
+        return hashlib.sha256("\n".join([str(schema), gone, *held]).encode()).hexdigest()[:16]
 
     def rows(parts: Collection[str]) -> ds.Dataset:
         held = [fragment for part in parts for fragment in files[part]]
-        return out.without(ds.FileSystemDataset(held, data.schema, data.format, data.filesystem))
+        return out.without(ds.FileSystemDataset(held, schema, data.format, data.filesystem))
 
     return Incoming({part: fingerprint(part) for part in files}, rows)
+
+
+def _is_bytes(field: pa.Field) -> bool:
+    return any(test(field.type) for test in (pa.types.is_binary, pa.types.is_large_binary))
