@@ -15,7 +15,9 @@ from avlake.errors import WorkError
 Samples = np.ndarray[Any, np.dtype[Any]]
 
 
-def cut(file: IO[bytes], spans: Sequence[tuple[float, float]], name: str) -> Iterator[bytes]:
+def cut(
+    file: IO[bytes], spans: Sequence[tuple[float, float]], name: str, *, mono_hz: int | None = None
+) -> Iterator[bytes]:
     """Each window as a WAV file, at the file's own rate and channels; memory holds the windows that overlap.
 
     Samples of integer formats stay what they are (8 bits become 16); those of lossy and float ones become 16 bits.
@@ -23,6 +25,7 @@ def cut(file: IO[bytes], spans: Sequence[tuple[float, float]], name: str) -> Ite
     Args:
         spans: start and end in seconds of the recording, sorted by start.
         name: what errors call the file.
+        mono_hz: one channel of 16 bits at this rate instead.
 
     Raises:
         WorkError: if it cannot be decoded, or ends before a window begins.
@@ -31,9 +34,19 @@ def cut(file: IO[bytes], spans: Sequence[tuple[float, float]], name: str) -> Ite
 
     try:
         with av.open(file, mode="r") as container:
-            yield from _cut(container.decode(container.streams.audio[0]), spans, name)
+            frames = container.decode(container.streams.audio[0])
+            yield from _cut(_mono(frames, mono_hz) if mono_hz else frames, spans, name)
     except (av.FFmpegError, ValueError, IndexError) as error:
         raise WorkError(f"{name}: its windows cannot be cut out, for decoding failed: {error}") from None
+
+
+def _mono(frames: Iterator[Any], rate: int) -> Iterator[Any]:
+    import av
+
+    resampler = av.AudioResampler(format="s16", layout="mono", rate=rate)
+    for frame in frames:
+        yield from resampler.resample(frame)
+    yield from resampler.resample(None)
 
 
 def _cut(frames: Iterator[Any], spans: Sequence[tuple[float, float]], name: str) -> Iterator[bytes]:

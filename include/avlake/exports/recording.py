@@ -18,6 +18,7 @@ from avlake.lake import Lake
 from avlake.stages.contents import object_name
 
 WINDOW = ("window_start_s", "window_end_s")
+SPANS = (WINDOW, ("start_s", "end_s"))  # columns of a row that is of a part, by either name
 NO_SPLIT, UNASSIGNED = "train", "unassigned"  # of a table without splits, and of a row whose split is NULL
 MEASURED = {"duration_s": "DOUBLE", "native_rate_hz": "INTEGER", "channels": "INTEGER"}
 SAID = ("gender", "language", "prompt")
@@ -57,11 +58,11 @@ class Recording:
         return f"{self.id}-{index:05d}"
 
     def span(self, row: dict[str, Any]) -> tuple[float, float] | None:
-        """Start and end of a row's window, in seconds; None where it is of the whole recording."""
-        start_s, end_s = (row.get(name) for name in WINDOW)
-        if start_s is None or end_s is None:
-            return None
-        return start_s, min(end_s, self.facts["duration_s"] or end_s)
+        """Start and end of a row's part, in seconds; None where it is of the whole recording."""
+        for start, end in SPANS:
+            if (start_s := row.get(start)) is not None and (end_s := row.get(end)) is not None:
+                return start_s, min(end_s, self.facts["duration_s"] or end_s)
+        return None
 
     def examples(self) -> Iterator[Example]:
         """Each row with its media: a window's own part of an audio file, as WAV; else the file as it was delivered.

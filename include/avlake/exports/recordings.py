@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 
 from avlake.errors import RequestError, WorkError
-from avlake.exports.recording import MEASURED, NO_SPLIT, SAID, WINDOW, Bytes, Recording, split_of
+from avlake.exports.recording import MEASURED, NO_SPLIT, SAID, SPANS, Bytes, Recording, split_of
 from avlake.exports.rows import Selection
 from avlake.lake import Lake
 
@@ -109,7 +109,7 @@ class Recordings:
     def _drop(self, here: str, place: tuple[str, str]) -> Iterator[dict[str, Any]]:
         # By what tells rows apart: features (float32, or lists) do not, and would make the sort's key wide.
         plain = [f.name for f in self.schema if not (pa.types.is_float32(f.type) or pa.types.is_nested(f.type))]
-        by = [f'"{MEDIA}".path', *(_quoted(n) for n in WINDOW if n in plain), *map(_quoted, plain)]
+        by = [f'"{MEDIA}".path', *(_quoted(n) for span in SPANS for n in span if n in plain), *map(_quoted, plain)]
         for batch in self._selection.batches(f"SELECT * {here} ORDER BY {', '.join(by)}", place):
             yield from batch.to_pylist()
 

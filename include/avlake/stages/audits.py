@@ -1,0 +1,104 @@
+"""Audits: of a random sample of what a training predicted, how much do people find right?
+
+audits/<pipeline>/<training run>.json   what was drawn, and what the model said of it then: one object, written when the
+                                        sample is
+
+The labels come back by `avlake labels import`, like any others; their source is the sample's name.
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections import defaultdict
+from dataclasses import asdict, dataclass
+from math import sqrt
+
+from avlake.errors import WorkError
+from avlake.lake import Lake
+from avlake.learn.artifacts import safe_name, to_json
+from avlake.pipelines import get_pipeline
+from avlake.stages import human
+from avlake.stages.batch_files import Batch, Chosen, item_of
+
+FOLDER = "audits"
+Z95 = 1.959963984540054
+
+
+@dataclass(frozen=True)
+class Audited:
+    """One predicted class of one audit; the interval is of 95 % (Wilson 1927), None where nobody has answered yet."""
+
+    batch: str
+    predicted: str
+    drawn: int
+    answered: int
+    right: int
+    share: float | None
+    ci_low: float | None
+    ci_high: float | None
+
+
+def audit_name(run_id: str) -> str:
+    """The source of the labels of a training's audit."""
+    return f"audit-{safe_name(run_id)}"
+
+
+def record_audit(lake: Lake, pipeline: str, batch: Batch) -> None:
+    lake.store.write(_object(pipeline, batch.run_id or ""), to_json([asdict(one) for one in batch.chosen]))
+
+
+def recorded(lake: Lake, pipeline: str, run_id: str) -> list[Chosen]:
+    """What was drawn to audit a training; nothing where it was not audited.
+
+    Raises:
+        WorkError: if the record cannot be read.
+    """
+    name = _object(pipeline, run_id)
+    if not lake.store.exists(name):
+        return []
+    try:
+        return [Chosen(**row) for row in json.loads(lake.store.read(name))]
+    except (ValueError, TypeError) as error:
+        raise WorkError(f"{lake.store.uri_of(name)} is damaged ({error}); remove it and draw the audit again") from None
+
+
+def audit_result(lake: Lake, pipeline: str, run_id: str) -> list[Audited]:
+    """How often people agreed with what a training predicted, by predicted class; empty where it was not audited.
+
+    Labels count as soon as they are imported, whether gold knows them already or not: of each segment the latest that
+    came back with this audit.
+    """
+    drawn, source = recorded(lake, pipeline, run_id), audit_name(run_id)
+    if not drawn:
+        return []
+    dataset = get_pipeline(pipeline).dataset.name
+    said: dict[tuple[str, float], str | None] = {}
+    for row in human.everything(lake):
+        if row["dataset"] == dataset and row["source"] == source and row["start_s"] is not None:
+            said[row["item"], round(row["start_s"], 3)] = row["value"]
+    by_class: dict[str, list[str | None]] = defaultdict(list)
+    for one in drawn:
+        item = unicodedata.normalize("NFC", item_of(dataset, one.path))
+        by_class[one.predicted or ""].append(said.get((item, one.start_s)))
+    return [_audited(source, predicted, answers) for predicted, answers in sorted(by_class.items())]
+
+
+def _audited(batch: str, predicted: str, answers: list[str | None]) -> Audited:
+    answered = sum(answer is not None for answer in answers)
+    right = answers.count(predicted)
+    low, high = wilson(right, answered) if answered else (None, None)
+    share = right / answered if answered else None
+    return Audited(batch, predicted, len(answers), answered, right, share, low, high)
+
+
+def wilson(right: int, n: int) -> tuple[float, float]:
+    """The 95 % score interval of a share (Wilson 1927); n is at least 1."""
+    p = right / n
+    middle, half = p + Z95**2 / (2 * n), Z95 * sqrt(p * (1 - p) / n + Z95**2 / (4 * n * n))
+    scale = 1 + Z95**2 / n
+    return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
+
+
+def _object(pipeline: str, run_id: str) -> str:
+    return f"{FOLDER}/{pipeline}/{safe_name(run_id)}.json"
