@@ -39,7 +39,8 @@ WITH segments AS (
 ), parts AS (
     -- What people say of parts; parts that were labelled need not be cut as the segments are now.
     SELECT s.file_id, s.segment_index, s.length_s, s.near_s, p.value,
-        sum(least(s.end_s, coalesce(p.end_s, s.end_s)) - greatest(s.start_s, p.start_s)) AS covered_s
+        sum(least(s.end_s, coalesce(p.end_s, s.end_s)) - greatest(s.start_s, p.start_s)) AS covered_s,
+        max(p.source) AS source
     FROM segments AS s
     JOIN human_labels AS p
         ON p.file_id = s.file_id AND p.start_s < s.end_s AND coalesce(p.end_s, s.end_s) > s.start_s
@@ -47,7 +48,8 @@ WITH segments AS (
     GROUP BY ALL
 ), content AS (
     SELECT file_id, segment_index,
-        CASE WHEN count(*) FILTER (covered_s > near_s) > 1 THEN 'both' ELSE max_by(value, covered_s) END AS value
+        CASE WHEN count(*) FILTER (covered_s > near_s) > 1 THEN 'both' ELSE max_by(value, covered_s) END AS value,
+        max_by(source, covered_s) AS source
     FROM parts GROUP BY file_id, segment_index, length_s HAVING sum(covered_s) >= length_s / 2
 ), episodes AS (
     SELECT file_id,
@@ -88,6 +90,10 @@ SELECT
         WHEN m.machine_label IS NOT NULL THEN 'machine'
     END AS label_source,
     m.machine_label,
+    c.source AS label_batch,
+    isfinite(e.outro_start_s) AS label_has_outro,
+    CASE WHEN isfinite(e.outro_start_s) THEN e.outro_start_s END AS label_outro_start_s,
+    nullif(e.intro_end_s, 0) AS label_intro_end_s,
     split_of(f.path) AS split,
     r.reasons = '' AS kept,
     nullif(r.reasons, '') AS reject_reason,
@@ -101,4 +107,5 @@ JOIN segments AS r USING (file_id, segment_index)
 LEFT JOIN machine AS m USING (file_id, segment_index)
 LEFT JOIN content AS c USING (file_id, segment_index)
 LEFT JOIN from_outro AS o USING (file_id, segment_index)
+LEFT JOIN episodes AS e USING (file_id)
 WHERE s.dataset = 'podcasts'
