@@ -9,14 +9,18 @@ from typing import Any
 
 import av
 import numpy as np
+import pyarrow as pa
 import pytest
 import soundfile
 
 from avlake.errors import Quarantined
+from avlake.extractors.base import Extractor, register
+from avlake.media.audio import BLOCK, Audio, Sound
 from avlake.media.clip import Clip
 from avlake.media.sandbox import Sandbox
 from avlake.media.video import Frame
 from avlake.settings import Settings
+from avlake.tables import silver
 from clips import make_clip, moving_bar
 
 BAD = Path(__file__).parents[2].parent / "shared/data/bad"
@@ -125,6 +129,96 @@ def test_one_pass_serves_all_and_a_failing_viewer_costs_only_itself(monkeypatch:
 def test_sound_that_begins_later_says_so(late_s: float) -> None:
     audio = Clip(make_clip(moving_bar(), HISS, audio_start_s=late_s, container="mkv")).audio
     assert audio.start_s == pytest.approx(late_s, abs=0.001)
+
+
+class Ear:
+    """Keeps the blocks it hears; fails at one of them."""
+
+    def __init__(self, fails_at: int | None = None) -> None:
+        self.blocks: list[np.ndarray] = []
+        self._fails_at = fails_at
+
+    def hear(self, samples: np.ndarray) -> None:
+        if len(self.blocks) == self._fails_at:
+            raise RuntimeError("this block is too much")
+        self.blocks.append(samples.copy())
+
+
+def listened(content: bytes, *, keep: bool) -> tuple[Clip, Ear]:
+    clip = Clip(content)
+    clip.keep_samples = keep
+    clip.play_to("ear", Ear)
+    return clip, clip.heard("ear")
+
+
+@pytest.mark.parametrize("rate", [8000, 16_000, 44_100, 48_000])
+@pytest.mark.parametrize("seconds", [0.01, 7.3, 24.0])
+def test_a_listener_hears_the_samples_in_order_and_without_gaps(rate: int, seconds: float) -> None:
+    content = wav(0.1 * np.random.default_rng(rate).standard_normal(round(rate * seconds)), "FLOAT", rate=rate)
+    kept, at_once = listened(content, keep=True)
+    samples = kept.audio.samples
+    assert np.array_equal(np.concatenate(at_once.blocks), samples)
+    passing, in_passing = listened(content, keep=False)
+    assert np.array_equal(np.concatenate(in_passing.blocks), samples)
+    assert len(in_passing.blocks) >= len(samples) // (2 * BLOCK)
+    assert max(map(len, in_passing.blocks)) < 2 * BLOCK
+    facts = {name: getattr(kept.audio, name) for name in vars(passing.sound)}
+    assert vars(passing.sound) == facts and passing.sound.n_samples == len(samples)
+
+
+def test_a_failing_listener_costs_only_itself() -> None:
+    clip = Clip(wav(np.tile(HISS, 15), "FLOAT"))
+    for name, fails_at in (("first", None), ("failing", 1), ("last", None)):
+        clip.play_to(name, lambda fails_at=fails_at: Ear(fails_at))
+    assert np.array_equal(np.concatenate(clip.heard("first").blocks), clip.audio.samples)
+    assert len(clip.heard("last").blocks) == len(clip.heard("first").blocks) > 2
+    with pytest.raises(RuntimeError, match="too much"):
+        clip.heard("failing")
+
+
+class Hearing(Extractor):
+    """Counts samples as they pass."""
+
+    table = silver("hearing", "a test's own", columns={"n": pa.int64()})
+    version = 1
+    samples = False
+
+    def listen(self) -> dict[str, Any]:
+        return {"ear": Ear}
+
+    def measure(self, clip: Clip) -> dict[str, np.ndarray]:
+        return {"n": np.array([sum(map(len, clip.heard("ear").blocks))])}
+
+
+class Keeping(Hearing):
+    """Asks for the samples, too."""
+
+    samples = True
+
+
+def test_samples_are_kept_only_where_an_extractor_asks_for_them() -> None:
+    content, hearing, keeping = wav(HISS, "PCM_16"), Hearing(), Keeping()
+    clip = Clip(content)
+    assert register(clip, [hearing], streams=("audio",)) == [hearing]
+    assert hearing.measure(clip) == {"n": 32_000}
+    assert type(clip.sound) is Sound
+    with pytest.raises(AssertionError, match="not kept"):
+        _ = clip.audio
+    clip = Clip(content)
+    register(clip, [hearing, keeping], streams=("audio",))
+    assert hearing.measure(clip) == {"n": 32_000} == keeping.measure(clip)  # one listener for both
+    assert type(clip.sound) is Audio and len(clip.audio.samples) == 32_000
+
+
+def test_what_is_no_number_is_found_though_nothing_is_kept() -> None:
+    sound = np.tile(HISS, 15)
+    sound[-5] = np.nan
+    clip = Clip(wav(sound, "FLOAT"))
+    clip.keep_samples = False
+    clip.play_to("ear", Ear)
+    with pytest.raises(Quarantined) as caught:
+        clip.heard("ear")
+    assert caught.value.error_class == "not_finite"
 
 
 def test_every_bad_file_costs_at_most_a_row_when_its_pictures_are_asked_for() -> None:
