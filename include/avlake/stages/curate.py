@@ -2,7 +2,8 @@
 
 A gold table is one file in sql/gold. It reads `layer.table` views of the lake, without the files that were taken down,
 and, beside DuckDB's own SQL, `current_files` (where a path is in several drops, the latest; `source` is where a file
-came from), `split_of(group)`, `threshold('name')` for a number and `setting('name')` for a word. Tables of the pipeline
+came from), `split_of(group)`, `threshold('name')` for a number and `setting('name')` for a word; where people label the
+pipeline's dataset `human_labels`, which says what of that counts (see `avlake.stages.human`). Tables of the pipeline
 that the lake does not have yet are empty, but for the one of `-- rows`. What SQL cannot say is a relation that a line
 `-- with: name` asks for.
 """
@@ -27,11 +28,11 @@ from avlake.extractors import base
 from avlake.lake import Lake
 from avlake.pipelines import Pipeline, get_pipeline
 from avlake.settings import Settings
-from avlake.stages import bounded, clusters, duplicates, relations, sample
+from avlake.stages import bounded, clusters, duplicates, human, relations, sample
 from avlake.stages import thresholds as decided
 from avlake.stages.record import record
 from avlake.stages.takedowns import Excluded, excluded
-from avlake.tables import BRONZE_FILES, LABELS, SCORES, Table
+from avlake.tables import BRONZE_FILES, HUMAN_LABELS, LABELS, SCORES, Table
 from avlake.thresholds import Sampling, Thresholds
 
 MEMORY = "1GB"  # of DuckDB, for gold of any size; the rest is on disk
@@ -75,6 +76,8 @@ def curate(
     """
     began, lake, chosen = time.perf_counter(), Lake.open(settings), get_pipeline(pipeline)
     values = decided.current(lake, chosen, thresholds)
+    if chosen.labels:
+        human.fold(lake)
     tables = [GoldSql.load(name) for name in chosen.gold if only is None or name in only]
     # Versions are read before the silver they protect: of two racing builds, the one that saw less cannot win.
     versions = {gold.name: lake.table_version(gold.table(pa.schema([]))) for gold in tables}
@@ -250,6 +253,8 @@ def _prepare(
     if pipeline.takes_scores:
         scored = lake.log_version(SCORES.name) is not None  # then gold needs no drop at all
         schemas |= {t.name: t.schema for t in ((SCORES, LABELS, BRONZE_FILES) if scored else (SCORES, LABELS))}
+    if pipeline.labels:
+        schemas[HUMAN_LABELS.name] = HUMAN_LABELS.schema
     read = {}
     for name in sorted({*lake.tables(), *schemas}):
         layer, table = name.split(".")
@@ -268,6 +273,8 @@ def _prepare(
     relations.show_split(con, pipeline.salt)
     with contextlib.suppress(duckdb.CatalogException):  # a lake that holds no drop yet
         relations.show_current(con, "current_files", "bronze.files")
+    if pipeline.labels:
+        human.show(con, pipeline.dataset, read.get(BRONZE_FILES.name), out)
     if isinstance(thresholds, Sampling):
         sample.show_delivered(con, lake, pipeline.dataset.name)
     return read

@@ -84,6 +84,19 @@ INSERT INTO gone SELECT file_id FROM scores WHERE path IN (
 );
 """
 
+# All that people who label may call them, but for what is another file's path: see `stages.human`.
+CALLED = """
+WITH paths AS (
+    SELECT dataset, path FROM files SEMI JOIN gone USING (file_id)
+    UNION SELECT dataset, path FROM takedowns WHERE path IS NOT NULL
+), names AS (
+    SELECT dataset, unnest([path, name, regexp_replace(name, '(.)\\.[^.]*$', '\\1')]) AS item
+    FROM (SELECT dataset, path, regexp_extract(path, '[^/]+$') AS name FROM paths)
+)
+SELECT dataset, nfc_normalize(unnest([item, dataset || '/' || item])) AS item FROM names
+EXCEPT SELECT dataset, nfc_normalize(path) FROM files ANTI JOIN gone USING (file_id)
+"""
+
 
 @dataclass(frozen=True)
 class Excluded:
@@ -93,17 +106,22 @@ class Excluded:
     by_drop: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # of them, those in each `dataset/drop_date`
     recordings: int = 0
     people: int = 0
+    items: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # what their labels call them, by dataset
 
     def mark(self, drop: str | None = None) -> str:
         """A fingerprint of what is out, in one drop or anywhere."""
-        ids = self.file_ids if drop is None else self.by_drop.get(drop, ())
+        called = [item for _, items in sorted(self.items.items()) for item in items]
+        ids = [*self.file_ids, *called] if drop is None else self.by_drop.get(drop, ())
         return hashlib.sha256(" ".join(ids).encode()).hexdigest()[:16]
 
     def without(self, data: ds.Dataset) -> ds.Dataset:
-        """The rows of a table that are left; all of them where it has no file_id."""
-        if not self.file_ids or "file_id" not in data.schema.names:
-            return data
-        return data.filter(~pc.field("file_id").isin(pa.array(self.file_ids)))
+        """The rows of a table that are left; all of them where it has neither file_id nor item."""
+        if self.file_ids and "file_id" in data.schema.names:
+            return data.filter(~pc.field("file_id").isin(pa.array(self.file_ids)))
+        if "item" in data.schema.names:
+            for dataset, items in self.items.items():
+                data = data.filter(~((pc.field("dataset") == dataset) & pc.field("item").isin(pa.array(items))))
+        return data
 
     def __str__(self) -> str:
         if not self.file_ids:
@@ -129,7 +147,11 @@ def excluded(lake: Lake, drops: Collection[tuple[str, str]] | None = None) -> Ex
             (SELECT count(DISTINCT (dataset, subject_id)) FROM people SEMI JOIN gone USING (file_id)
                 WHERE dataset != 'scores')"""
         ).fetchall()[0]
-    return Excluded(tuple(row[0] for row in ids), {drop: tuple(found) for drop, found in by_drop}, *counts)
+        called = con.execute(f"SELECT dataset, list(DISTINCT item ORDER BY item) FROM ({CALLED}) GROUP BY 1 ORDER BY 1")
+        items = {dataset: tuple(found) for dataset, found in called.fetchall()}
+    return Excluded(
+        tuple(row[0] for row in ids), {drop: tuple(found) for drop, found in by_drop}, counts[0], counts[1], items
+    )
 
 
 @dataclass(frozen=True)
