@@ -8,7 +8,7 @@ import numpy as np
 
 from avlake.learn.exploration import NEAR, Exploration, Swept, Tree
 from avlake.learn.explore import KS, NEIGHBOURS
-from avlake.learn.plots import COLOURS, FAINT, INK, _figure, _png
+from avlake.learn.plots import COLOURS, FAINT, INK, new_figure, to_png
 
 Array = np.ndarray[Any, Any]
 
@@ -32,7 +32,7 @@ def shown(found: Exploration) -> list[tuple[str, str, bytes, list[str]]]:
 
 def variance(found: Exploration) -> bytes:
     """Share of variance that the first components explain together."""
-    figure, (ax,) = _figure(2.8)
+    figure, (ax,) = new_figure(2.8)
     share = np.asarray(found.explained)
     ax.plot(np.arange(1, len(share) + 1), share, color=COLOURS[1], lw=1.8)
     for asked in SHARES:
@@ -40,7 +40,7 @@ def variance(found: Exploration) -> bytes:
         ax.plot([n, n, 0], [0, asked, asked], color=FAINT, lw=0.8, ls=":")
         ax.annotate(f"{n}", (n, asked), xytext=(4, -10), textcoords="offset points", fontsize=8, color=INK)
     ax.set(xlabel="principal components", ylabel="share of variance", ylim=(0, 1.02), xlim=(0, len(share) + 0.5))
-    return _png(figure)
+    return to_png(figure)
 
 
 def components(found: Exploration, share: float) -> int:
@@ -63,14 +63,14 @@ def variance_in_words(found: Exploration) -> list[str]:
 
 
 def silhouette(found: Exploration) -> bytes:
-    figure, (ax,) = _figure(2.6)
+    figure, (ax,) = new_figure(2.6)
     ks, values = zip(*found.silhouettes, strict=True)
     ax.plot(ks, values, "o-", color=COLOURS[1], lw=1.5)
     ax.plot(found.k, dict(found.silhouettes)[found.k], "o", color=COLOURS[0], ms=9)
     ax.set(xlabel="clusters (k)", ylabel="mean silhouette", xticks=list(KS))
     ax.set_ylim(min(0.0, *values) - 0.02, max(values) * 1.15)
     ax.grid(axis="y", color="#eaeef2")
-    return _png(figure)
+    return to_png(figure)
 
 
 def silhouette_in_words(found: Exploration) -> list[str]:
@@ -105,7 +105,7 @@ def _episodes_in_words(found: Exploration) -> str:
 
 def dbscan(found: Exploration) -> bytes:
     """Clusters and noise over eps."""
-    figure, (left, right) = _figure(2.6, columns=2)
+    figure, (left, right) = new_figure(2.6, columns=2)
     eps = [one.eps for one in found.swept]
     left.plot(eps, [one.clusters for one in found.swept], "o-", color=COLOURS[1])
     left.set(xlabel="eps", ylabel="clusters")
@@ -114,7 +114,7 @@ def dbscan(found: Exploration) -> bytes:
     right.plot(eps, [one.largest for one in found.swept], "o-", color=COLOURS[1], label="largest cluster")
     right.set(xlabel="eps", ylabel="share of segments", ylim=(-0.03, 1.03))
     right.legend(frameon=False, fontsize=8)
-    return _png(figure)
+    return to_png(figure)
 
 
 def dbscan_in_words(found: Exploration) -> list[str]:
@@ -142,7 +142,7 @@ def dbscan_in_words(found: Exploration) -> list[str]:
 
 def trees(found: Exploration) -> bytes:
     """The last joins of each tree."""
-    figure, axes = _figure(3.0, columns=len(found.trees))
+    figure, axes = new_figure(3.0, columns=len(found.trees))
     for ax, tree in zip(axes, found.trees, strict=True):
         for across, up in zip(tree.across, tree.up, strict=True):
             ax.plot(across, up, color=COLOURS[1], lw=1.0)
@@ -150,7 +150,7 @@ def trees(found: Exploration) -> bytes:
         ax.set_xticks([])
         ax.set_ylabel("distance at which clusters join", fontsize=8)
         ax.set_ylim(bottom=0)
-    return _png(figure)
+    return to_png(figure)
 
 
 def trees_in_words(found: Exploration) -> list[str]:
@@ -174,7 +174,7 @@ def _tree_in_words(tree: Tree, k: int) -> str:
 
 def tsne(found: Exploration) -> bytes:
     """The map twice: by cluster, and by label; labels of people are filled, those of machines hollow."""
-    figure, (by_cluster, by_label) = _figure(4.4, columns=2)
+    figure, (by_cluster, by_label) = new_figure(4.4, columns=2)
     place, cluster = np.asarray(found.map), np.asarray(found.cluster)
     size = 14 if len(place) < 800 else 6
     for k in range(1, found.k + 1):
@@ -201,7 +201,7 @@ def tsne(found: Exploration) -> bytes:
         ax.legend(
             *zip(*some, strict=True), frameon=False, fontsize=7, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=4
         )
-    return _png(figure)
+    return to_png(figure)
 
 
 def map_in_words(found: Exploration) -> list[str]:

@@ -21,7 +21,8 @@ COLOURS = ("#b35900", "#0b63a5", "#3d7a2a", "#7d3c98", "#57606a", "#a3213c")  # 
 WIDTH = 9.0  # inches, all pictures
 
 
-def _figure(height: float, columns: int = 1, rows: int = 1, **options: Any) -> tuple[Figure, Array]:
+def new_figure(height: float, columns: int = 1, rows: int = 1, **options: Any) -> tuple[Figure, Array]:
+    """A figure of `height` inches and its axes, (rows * columns,), in the style of all pictures."""
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     axes = np.atleast_1d(figure.subplots(rows, columns, **options)).ravel()
     for ax in axes:
@@ -30,7 +31,8 @@ def _figure(height: float, columns: int = 1, rows: int = 1, **options: Any) -> t
     return figure, axes
 
 
-def _png(figure: Figure) -> bytes:
+def to_png(figure: Figure) -> bytes:
+    """The same bytes for the same figure."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=120, facecolor="white", metadata={"Software": None})
     return buffer.getvalue()
@@ -38,7 +40,7 @@ def _png(figure: Figure) -> bytes:
 
 def confusions(held_out: Scored, classes: Sequence[str]) -> bytes:
     """Truth by prediction per window, file and speaker: counts, and shades of the share of each true class."""
-    figure, axes = _figure(3.0, columns=len(LEVELS))
+    figure, axes = new_figure(3.0, columns=len(LEVELS))
     for ax, level in zip(axes, LEVELS, strict=True):
         counts = confusion(at_level(held_out, level))
         share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -50,12 +52,12 @@ def confusions(held_out: Scored, classes: Sequence[str]) -> bytes:
         ax.set_yticks(range(len(classes)), [f"is {name}" for name in classes])
         ax.set_title(f"per {level}", fontsize=10)
         ax.spines[:].set_visible(False)
-    return _png(figure)
+    return to_png(figure)
 
 
 def roc(by_model: Mapping[str, Scored], chosen: str) -> bytes:
     """ROC per window and per file, one line per candidate."""
-    figure, axes = _figure(3.8, columns=2)
+    figure, axes = new_figure(3.8, columns=2)
     for ax, level in zip(axes, LEVELS[:2], strict=True):
         for (name, held_out), colour in zip(by_model.items(), COLOURS, strict=False):
             scored = at_level(held_out, level)
@@ -65,12 +67,12 @@ def roc(by_model: Mapping[str, Scored], chosen: str) -> bytes:
         ax.set(xlabel="false positive rate", ylabel="true positive rate", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
         ax.set_title(f"per {level}", fontsize=10)
     axes[1].legend(frameon=False, fontsize=8, loc="lower right")
-    return _png(figure)
+    return to_png(figure)
 
 
 def comparison(rows: Sequence[tuple[str, Mapping[str, Score]]]) -> bytes:
     """Balanced accuracy with its interval per window, file and speaker; a row is (what, its scores by metric)."""
-    figure, axes = _figure(0.9 + 0.38 * len(rows), columns=len(LEVELS), sharey=True)
+    figure, axes = new_figure(0.9 + 0.38 * len(rows), columns=len(LEVELS), sharey=True)
     for ax, level in zip(axes, LEVELS, strict=True):
         for i, (_, by_metric) in enumerate(rows):
             score = by_metric[f"{level}_balanced_accuracy"]
@@ -83,13 +85,13 @@ def comparison(rows: Sequence[tuple[str, Mapping[str, Score]]]) -> bytes:
         ax.set_axisbelow(True)
     axes[0].set_yticks(range(len(rows)), [what for what, _ in rows])
     axes[0].invert_yaxis()
-    return _png(figure)
+    return to_png(figure)
 
 
 def importance(clusters: Sequence[Mapping[str, Any]], shown: int = 12) -> bytes:
     """How far the ROC-AUC of held-out windows falls when a cluster of features is shuffled."""
     top = list(clusters[:shown])
-    figure, axes = _figure(0.8 + 0.3 * len(top))
+    figure, axes = new_figure(0.8 + 0.3 * len(top))
     ax = axes[0]
     ax.barh(
         range(len(top)),
@@ -103,14 +105,14 @@ def importance(clusters: Sequence[Mapping[str, Any]], shown: int = 12) -> bytes:
     ax.invert_yaxis()
     ax.axvline(0, color=FAINT, lw=0.8)
     ax.set_xlabel("fall of the ROC-AUC per held-out window when shuffled (mean and deviation over folds)", fontsize=8)
-    return _png(figure)
+    return to_png(figure)
 
 
 def distributions(X: Array, y: Array, names: Sequence[str], classes: Sequence[str]) -> bytes:
     """Histograms of up to six features (columns of X) by class, tails beyond 1 % cut off the picture."""
     columns = 3
     rows = -(-len(names) // columns)
-    figure, axes = _figure(2.1 * rows, columns=columns, rows=rows)
+    figure, axes = new_figure(2.1 * rows, columns=columns, rows=rows)
     for ax, name, values in zip(axes, names, X.T, strict=False):
         low, high = np.quantile(values, (0.005, 0.995))
         bins = np.linspace(low, high, 30)
@@ -121,23 +123,23 @@ def distributions(X: Array, y: Array, names: Sequence[str], classes: Sequence[st
     for ax in axes[len(names) :]:
         ax.set_visible(False)
     axes[0].legend(frameon=False, fontsize=8)
-    return _png(figure)
+    return to_png(figure)
 
 
 def correlation(rho: Array, names: Sequence[str]) -> bytes:
     """|Spearman rho| between features given in the order of their clusters."""
-    figure, axes = _figure(7.6)
+    figure, axes = new_figure(7.6)
     ax = axes[0]
     image = ax.imshow(rho, cmap="magma_r", vmin=0, vmax=1)
     ax.set_xticks(range(len(names)), names, rotation=90, fontsize=6)
     ax.set_yticks(range(len(names)), names, fontsize=6)
     figure.colorbar(image, ax=ax, shrink=0.6, label="|Spearman's rho|")
-    return _png(figure)
+    return to_png(figure)
 
 
 def drops(counts: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> bytes:
     """Windows by drop and label, the unlabelled apart."""
-    figure, axes = _figure(0.9 + 0.34 * len(counts))
+    figure, axes = new_figure(0.9 + 0.34 * len(counts))
     ax, left = axes[0], np.zeros(len(counts))
     for name, colour in zip((*classes, "unknown"), (*COLOURS[: len(classes)], FAINT), strict=True):
         width = np.array([row[name] for row in counts], dtype=float)
@@ -147,13 +149,13 @@ def drops(counts: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> bytes:
     ax.invert_yaxis()
     ax.set_xlabel("windows", fontsize=8)
     ax.legend(frameon=False, fontsize=8, ncols=len(classes) + 1, loc="lower right", bbox_to_anchor=(1, 1))
-    return _png(figure)
+    return to_png(figure)
 
 
 def calibration(held_out: Scored) -> bytes:
     """How often files said to be of the second class with probability p are, in five bins; and how sure it was."""
     files = at_level(held_out, "file")
-    figure, axes = _figure(3.2, columns=2)
+    figure, axes = new_figure(3.2, columns=2)
     _reliability(axes[0], files)
     right = (files.p >= 0.5) == (files.y == 1)
     sure = np.maximum(files.p, 1 - files.p)
@@ -163,7 +165,7 @@ def calibration(held_out: Scored) -> bytes:
     )
     axes[1].set(xlabel="probability of the label said", ylabel="files")
     axes[1].legend(frameon=False, fontsize=8, loc="upper left")
-    return _png(figure)
+    return to_png(figure)
 
 
 def _reliability(ax: Axes, files: Scored) -> None:
@@ -188,7 +190,7 @@ class Thresholded:
 
 def thresholded(metrics: Sequence[Thresholded]) -> bytes:
     """Histograms of up to three metrics, kept clips on top of rejected ones, the threshold drawn; NaN is left out."""
-    figure, axes = _figure(2.8, columns=3)
+    figure, axes = new_figure(2.8, columns=3)
     for ax, metric in zip(axes, metrics, strict=False):
         measured = np.isfinite(metric.values)
         low, high = _span(metric)
@@ -202,7 +204,7 @@ def thresholded(metrics: Sequence[Thresholded]) -> bytes:
     axes[0].legend(frameon=False, fontsize=8, loc="upper left")
     for ax in axes[len(metrics) :]:
         ax.set_visible(False)
-    return _png(figure)
+    return to_png(figure)
 
 
 def keep_curves(metrics: Sequence[Thresholded], counts: Sequence[Callable[[Array], Array]]) -> bytes:
@@ -211,7 +213,7 @@ def keep_curves(metrics: Sequence[Thresholded], counts: Sequence[Callable[[Array
     Args:
         counts: for each metric, the number kept at each of some thresholds.
     """
-    figure, axes = _figure(2.6, columns=3, sharey=True)
+    figure, axes = new_figure(2.6, columns=3, sharey=True)
     for ax, metric, count in zip(axes, metrics, counts, strict=False):
         asked = np.linspace(*_span(metric), 401)
         ax.plot(asked, count(asked), color=COLOURS[1], lw=1.8, drawstyle="steps-post")
@@ -224,7 +226,7 @@ def keep_curves(metrics: Sequence[Thresholded], counts: Sequence[Callable[[Array
     axes[0].set_ylim(0, 1.08 * max(int(count(np.zeros(1))[0]) for count in counts) + 0.5)  # most are kept at 0
     for ax in axes[len(metrics) :]:
         ax.set_visible(False)
-    return _png(figure)
+    return to_png(figure)
 
 
 def _span(metric: Thresholded) -> tuple[float, float]:
@@ -255,7 +257,7 @@ def spreads(values: Mapping[str, Array]) -> bytes:
     """A small histogram of each metric, (n,) finite values each, of kept and rejected clips alike."""
     columns = 4
     rows = -(-len(values) // columns)
-    figure, axes = _figure(1.5 * rows, columns=columns, rows=rows)
+    figure, axes = new_figure(1.5 * rows, columns=columns, rows=rows)
     for ax, (name, found) in zip(axes, values.items(), strict=False):
         ax.hist(found, bins=30, color=COLOURS[1])
         ax.set_title(f"{name.replace('_', ' ')} ({len(found)})", fontsize=8)
@@ -263,12 +265,12 @@ def spreads(values: Mapping[str, Array]) -> bytes:
         ax.tick_params(labelsize=7)
     for ax in axes[len(values) :]:
         ax.set_visible(False)
-    return _png(figure)
+    return to_png(figure)
 
 
 def differences(rows: Sequence[tuple[str, float, float | None, float | None, bool]]) -> bytes:
     """What learning from kept clips changes; a row is (what, difference, low, high, is the comparison fair?)."""
-    figure, axes = _figure(0.9 + 0.32 * len(rows))
+    figure, axes = new_figure(0.9 + 0.32 * len(rows))
     ax = axes[0]
     for i, (_, value, low, high, fair) in enumerate(rows):
         colour = COLOURS[1] if fair else FAINT
@@ -281,4 +283,4 @@ def differences(rows: Sequence[tuple[str, float, float | None, float | None, boo
     ax.grid(axis="x", color="#eaeef2")
     ax.set_axisbelow(True)
     ax.set_xlabel("difference (right of 0: learning from the kept clips does better)", fontsize=8)
-    return _png(figure)
+    return to_png(figure)
