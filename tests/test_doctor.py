@@ -15,6 +15,7 @@ import boto3
 import pytest
 
 from avlake import doctor
+from ports import free_port
 
 S3_SERVER = str(Path(__file__).with_name("s3_server.py"))
 
@@ -33,9 +34,7 @@ def examined(tmp_path: Path, **variables: str) -> tuple[int, dict[str, dict[str,
 
 @pytest.fixture
 def moto() -> Iterator[str]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, S3_SERVER, "-H", "127.0.0.1", "-p", str(port)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         try:

@@ -122,9 +122,9 @@ def test_modules_in_the_users_folder_are_not_the_childs(tmp_path: Path, monkeypa
 def test_a_longer_recording_has_longer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(HOSTILE))
     dawdling = {"hostile": {"behaviour": "dawdle"}}  # for 2.5 s
-    with Sandbox(Settings(file_timeout_s=1)) as sandbox:
+    with Sandbox(Settings(file_timeout_s=2)) as sandbox:
         assert sandbox.measure(tone(20.0), dawdling)["hostile"].error is None
-        with pytest.raises(Quarantined, match="AVLAKE_FILE_TIMEOUT_S=1"):
+        with pytest.raises(Quarantined, match="AVLAKE_FILE_TIMEOUT_S=2"):
             sandbox.measure(tone(0.5), dawdling)
 
 

@@ -60,7 +60,9 @@ def index(landing: Path) -> Iterator[str]:
 
 def gold(folder: Path, source: str) -> tuple[set[tuple[str, str, str]], str]:
     """(path, source, licence) of the gold made from a source, and the hash of what is learned from."""
-    settings = Settings(uri=str(folder / "lake"), warehouse=str(folder / "warehouse.duckdb"), jobs=2)
+    settings = Settings(
+        uri=str(folder / "lake"), warehouse=str(folder / "warehouse.duckdb"), downloads=folder / "downloads", jobs=2
+    )
     run(settings, pipeline=PIPELINE, source=source, train=False)
     rows = warehouse.select(settings, "SELECT path, source, licence FROM gold.gender_windows")[1]
     with warehouse.connect(settings) as con:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -26,6 +25,7 @@ from avlake.datasets.synthetic import write_drop
 from avlake.lake import Lake
 from avlake.settings import Settings, load_settings
 from avlake.storage import open_store
+from ports import free_port
 
 S3_SERVER = str(Path(__file__).parents[1] / "s3_server.py")
 
@@ -56,12 +56,6 @@ def serving(*command: str, port: int) -> Iterator[str]:
             yield address
         finally:
             server.terminate()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def moto(port: int) -> tuple[str, ...]:

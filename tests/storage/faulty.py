@@ -28,10 +28,9 @@ from urllib.parse import urlsplit
 @contextlib.contextmanager
 def proxy(upstream: str, log: Path, *, fault: str = "none", port: int = 0) -> Iterator[str]:
     """Run one before `upstream`; yields its address. A line of `log` is a request: method, path, If-None-Match."""
-    if not port:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+    from ports import free_port  # the proxy itself, a script, does not find it
+
+    port = port or free_port()
     parts = urlsplit(upstream)
     command = [sys.executable, __file__, str(port), parts.netloc, str(log), fault]
     with subprocess.Popen(command) as server:

@@ -26,6 +26,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from ports import free_port
+
 pytestmark = pytest.mark.storage
 HERE = Path(__file__).parent
 AZURITE = HERE.parents[1] / ".venv/azurite/node_modules/.bin/azurite-blob"
@@ -63,12 +65,6 @@ def running(*command: str, port: int) -> Iterator[None]:
             yield
         finally:
             server.terminate()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")

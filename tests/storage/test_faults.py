@@ -22,6 +22,7 @@ from faulty import proxy
 
 from avlake.datasets.synthetic import write_drop
 from avlake.storage import open_store
+from ports import free_port
 
 S3_SERVER = str(Path(__file__).parents[1] / "s3_server.py")
 
@@ -35,9 +36,7 @@ REGION = {"AWS_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true"}
 @pytest.fixture(scope="module")
 def guarded() -> Iterator[dict[str, dict[str, str]]]:
     """An S3 server that checks who asks: the variables of a user who may all, and of one who may read."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     address = f"http://127.0.0.1:{port}"
     command = [sys.executable, S3_SERVER, "-H", "127.0.0.1", "-p", str(port)]
     env = os.environ | {"INITIAL_NO_AUTH_ACTION_COUNT": "6"}  # to make the two users

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from avlake.runner import run
 from avlake.settings import load_settings
 from avlake.stages.estimate import Estimate
 from avlake.stages.store_requests import requests
+from ports import free_port
 
 S3_SERVER = str(Path(__file__).parents[1] / "s3_server.py")
 
@@ -32,9 +32,7 @@ def test_the_formula_counts_what_the_stages_ask_for(
 ) -> None:
     for day in range(drops):
         write_drop(tmp_path / "landing", f"2026-09-{day + 1:02d}", speakers=speakers, utterances=4)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
     env = dict.fromkeys(names, "testing") | {"AWS_REGION": "us-east-1", "AWS_DEFAULT_REGION": "us-east-1"}
     for name, value in (env | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"}).items():
