@@ -20,7 +20,7 @@ HUMAN_LABELS = pa.schema(
     {
         **dict.fromkeys(("file_id", "name"), pa.string()),
         **dict.fromkeys(("start_s", "end_s"), pa.float64()),
-        "value": pa.string(),
+        **dict.fromkeys(("value", "source"), pa.string()),
     }
 )
 ADDED = {"dataset": "podcasts", "drop_date": "2026-09-01"}
@@ -53,7 +53,7 @@ class World:
     def say(
         self, name: str, value: str, of: str = "episode", start_s: float | None = None, end_s: float | None = None
     ) -> World:
-        said = {"file_id": of, "name": name, "value": value, "start_s": start_s, "end_s": end_s}
+        said = {"file_id": of, "name": name, "value": value, "start_s": start_s, "end_s": end_s, "source": "seed"}
         self.rows["labels"].append(said)
         return self
 
@@ -151,6 +151,8 @@ def test_what_is_said_of_a_part_counts_first(world):
     world.say("outro_start_s", "30.0").say("content", "both", start_s=12, end_s=22)
     assert world.labels()[2] == ("both", "human")
     assert world.labels()[1] == ("dialogue", "human_outro")
+    said = world.gold().execute("FROM built SELECT label_batch, label_outro_start_s ORDER BY segment_index").fetchall()
+    assert said[1:3] == [(None, 30.0), ("seed", 30.0)]
 
 
 @pytest.mark.parametrize(
