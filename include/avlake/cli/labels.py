@@ -5,15 +5,19 @@ from __future__ import annotations
 import io
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from avlake import output
+from avlake.cli.console import PipelineName
 from avlake.pipelines import get_pipeline
 from avlake.settings import load_settings
 from avlake.stages import labelling
 from avlake.storage import open_store
+
+if TYPE_CHECKING:
+    from avlake.stages.batch_files import Batch
 
 app = typer.Typer()
 labels_app = typer.Typer(help="What people say of recordings: see docs/labels.md.", no_args_is_help=True)
@@ -74,3 +78,39 @@ def labels_export(
         folder, _, name = where.rpartition("/")
         open_store(folder or "/", setting="--to").write(name, text.getvalue().encode())
     print(f"{len(rows)} labels" + (f" in {to}" if to else ""), file=sys.stderr)
+
+
+@labels_app.command("next")
+def labels_next(
+    pipeline: PipelineName,
+    to: Annotated[str, typer.Option(help="the folder to write; it must not be there yet")],
+    count: Annotated[int | None, typer.Option(min=1, help="so many parts; default 20")] = None,
+    format_: Annotated[str, typer.Option("--format", help="csv or json, of the file to fill in")] = "csv",
+) -> None:
+    """Write the parts that are most worth a label: a playlist to listen to, and a file to fill in and import."""
+    from avlake.stages import batches  # loads scikit-learn
+
+    most = count or batches.COUNT
+    _told(batches.next_batch(load_settings(), pipeline=pipeline, to=to, count=most, form=format_), format_)
+
+
+@labels_app.command("audit")
+def labels_audit(
+    pipeline: PipelineName,
+    to: Annotated[str, typer.Option(help="the folder to write; it must not be there yet")],
+    per_class: Annotated[int | None, typer.Option(min=1, help="so many parts of each class; default 80")] = None,
+    format_: Annotated[str, typer.Option("--format", help="csv or json, of the file to fill in")] = "csv",
+) -> None:
+    """Write a random sample of each class that the model predicts, for a person to check without being told."""
+    from avlake.stages import batches  # loads scikit-learn
+
+    most = per_class or batches.PER_CLASS
+    _told(batches.audit_batch(load_settings(), pipeline=pipeline, to=to, per_class=most, form=format_), format_)
+
+
+def _told(batch: Batch, form: str) -> None:
+    print(
+        f"{len(batch.chosen)} parts in {batch.to}: listen to batch.m3u8, fill in `value` in batch.{form}, then "
+        f"`avlake labels import {batch.to.rstrip('/')}/batch.{form} --by NAME`",
+        file=sys.stderr,
+    )
