@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
-VERDICT = "verdict.json"  # the file of a learner that compares and leaves no model; its `words` are for people
+VERDICT = "verdict.json"  # the file of a learner that comes to conclusions; its `words` are for people
 Progress = Callable[[str, int, int], None]  # (what, done, total)
 
 

@@ -83,8 +83,8 @@ class Voters:
         if len(X):
             for name, model in self.fitted.items():
                 found[name][:, model.classes_.astype(int)] = model.predict_proba(X)
-        total = sum(WEIGHTS.values())
-        found[VOTE] = sum(WEIGHTS[name] * found[name] for name in WEIGHTS) / total
+        shares = np.array([WEIGHTS[name] for name in found]) / sum(WEIGHTS[name] for name in found)
+        found[VOTE] = np.einsum("m,mnc->nc", shares, np.stack(list(found.values())))
         return found
 
 

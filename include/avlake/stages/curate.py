@@ -21,6 +21,7 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from avlake.errors import RequestError, WorkError
@@ -92,6 +93,8 @@ def curate(
             rows_in_order = bounded.batches(con, f"FROM built ORDER BY {', '.join(gold.key)}")
             changed |= lake.replace_table(table, rows_in_order, expected_version=versions[gold.name])
             measured = max(measured, con.execute(MEASURED).fetchall()[0]) if "media" in chosen.extractors else measured
+    if chosen.finds is not None:
+        changed |= _withdraw(lake, chosen.finds, out)
     if only is not None:
         return CurateReport(changed, rows, kept, str(out))
     others = thresholds is not None and decided.keep(lake, chosen, values, who=who, run_id=run_id)
@@ -100,6 +103,15 @@ def curate(
     facts = {"files": files, "media_s": media_s, "seconds": time.perf_counter() - began}
     record(lake, run_id=run_id, stage="curate", pipeline=pipeline, **facts)
     return CurateReport(changed, rows, kept, str(out), others)
+
+
+def _withdraw(lake: Lake, found: Table, out: Excluded) -> bool:
+    """Take what was taken down out of what a model once said; the next training says the rest anew."""
+    version = lake.table_version(found)
+    data = lake.scan(found.name)
+    if data is None or not data.count_rows(filter=pc.field("file_id").isin(pa.array(out.file_ids, pa.string()))):
+        return False
+    return lake.replace_table(found, [out.without(data).to_table()], expected_version=version)
 
 
 @contextlib.contextmanager

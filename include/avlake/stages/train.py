@@ -77,7 +77,7 @@ def train(settings: Settings, *, pipeline: str, run_id: str, progress: Progress 
     files = trained.files | {"drift.json": artifacts.to_json(drift), "data_card.md": data_card(facts).encode()}
     artifacts.write_files(lake.store, folder, files)
     if finds is not None and trained.found is not None:
-        lake.replace_table(finds, [trained.found], expected_version=found_version)
+        lake.replace_table(finds, [_of_run(trained.found, run_id)], expected_version=found_version)
     rows = _model_runs(trained, pipeline, run_id, gold_version, lake.store.uri_of(folder))
     lake.append(learner.results, rows, once=f"{pipeline}/{run_id}")
     chosen = Chosen(run_id, key, trained.model, gold_version, folder)
@@ -172,6 +172,13 @@ def _model_runs(trained: Trained, pipeline: str, run_id: str, gold_version: str,
     return pa.Table.from_pylist(rows, schema=MODEL_RUNS.schema)  # every table of results has the same
 
 
+def _of_run(found: pa.Table, run_id: str) -> pa.Table:
+    """What a model says, with the run that trained it."""
+    return found.set_column(
+        found.schema.get_field_index("run_id"), "run_id", pa.array([run_id] * len(found), pa.string())
+    )
+
+
 def _report(store: Store, chosen: Chosen, *, changed: bool) -> TrainReport:
     table = json.loads(store.read(f"{chosen.folder}/metrics.json"))
     metrics = headline(table, chosen.model)
@@ -184,11 +191,12 @@ def headline(table: Sequence[dict[str, Any]], model: str) -> dict[str, float]:
     """What the chosen model reached on what was held out.
 
     Of two classes, its balanced accuracy and ROC-AUC per window, file and speaker; of a comparison, each arm's accuracy
-    and the differences.
+    and the differences; of outros, macro-F1 of segments and the shares of outros found and invented.
     """
     held_out = {s["metric"]: s["value"] for s in table if s["model"] == model and s["split"] in ("cv", "test")}
     wanted = [
         f"{level}_{metric}" for metric in ("balanced_accuracy", "roc_auc") for level in ("window", "file", "speaker")
     ]
     wanted += [f"accuracy_{arm}" for arm in ("all", "kept", "random", "kept_minus_all", "kept_minus_random")]
+    wanted += ["segment_macro_f1", "kinds_macro_f1", "outro_within_2_s", "outro_invented", "outro_median_error_s"]
     return {name: held_out[name] for name in wanted if name in held_out}
