@@ -111,6 +111,7 @@ def test_a_checkpoint_that_does_not_fit_is_told_and_nothing_in_it_is_run(
         b"\xff\xfe\x00",
         b"index,display_name\nx,Speech\n",
         b"index,display_name\n" + b"".join(b"%d,Speech\n" % (i % 500) for i in range(527)),
+        b"index,display_name\n" + b"".join(b"%d,Tag %d\n" % (i, i) for i in range(527)),
     ],
 )
 def test_labels_that_are_no_list_of_527_are_told(folder: Path, content: bytes) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from avlake.errors import RequestError
-from avlake.extractors.tagging import Scores
+from avlake.extractors.tagging import MUSICAL, VOICES, Scores, family
 from avlake.media.audio import SAMPLE_RATE, Samples
 
 if TYPE_CHECKING:
@@ -65,16 +65,22 @@ def read_names(path: Path) -> tuple[str, ...]:
     """The tags in the order of the scores: columns `index` and `display_name` of a CSV file.
 
     Raises:
-        RequestError: when it is not a list of 527.
+        RequestError: when it is not AudioSet's list of 527.
     """
+    again = "fetch it again, or remove it"
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = [(int(row["index"]), row["display_name"]) for row in csv.DictReader(file)]
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
-        raise RequestError(f"{path}: not read as columns index and display_name ({error}); fetch it again") from None
+        raise RequestError(f"{path}: not read as columns index and display_name ({error}); {again}") from None
     if [index for index, _ in rows] != list(range(N_TAGS)) or not all(name for _, name in rows):
-        raise RequestError(f"{path}: does not name tags 0 to {N_TAGS - 1} in their order; fetch it again")
-    return tuple(name for _, name in rows)
+        raise RequestError(f"{path}: does not name tags 0 to {N_TAGS - 1} in their order; {again}")
+    names = tuple(name for _, name in rows)
+    try:
+        family(names, (*VOICES, *MUSICAL))
+    except RequestError as error:
+        raise RequestError(f"{path}: {error}; {again}") from None
+    return names
 
 
 def read_weights(path: Path) -> Weights:
@@ -85,7 +91,7 @@ def read_weights(path: Path) -> Weights:
     """
     import torch
 
-    again = "fetch the checkpoint of Cnn14_16k again"
+    again = "fetch the checkpoint of Cnn14_16k again, or remove it"
     try:
         with torch.serialization.safe_globals(_numbers()):
             found = torch.load(path, map_location="cpu", weights_only=True)
