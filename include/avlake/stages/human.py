@@ -39,8 +39,9 @@ AT_ONCE = 16  # requests to the store
 ROWS_AT_ONCE = 200_000  # to a commit
 LONGEST = 1_024  # characters of a text
 MOST_S = 1e6  # of a recording; more is milliseconds that were taken for seconds
-# What turns the direction of a text, or ends a line where nobody expects it, shows another text than there is.
-MISLEADING = re.compile("[\u2028-\u202e\u2066-\u2069]")
+# Control characters and halves of characters; and what shows another text than there is, by turning its direction or
+# ending a line where nobody expects it.
+HARMFUL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 FORMULA = ("=", "+", "-", "@")
 log = logging.getLogger(__name__)
 
@@ -87,7 +88,7 @@ def harmless(text: str, most: int = LONGEST) -> str | None:
     """Why a text cannot be stored and shown as it is; None where it can."""
     if len(text) > most:
         return f"longer than {most} characters"
-    if MISLEADING.search(text) or any(unicodedata.category(c) in ("Cc", "Cs") for c in text):
+    if HARMFUL.search(text):
         return "has control characters"
     return None
 
@@ -205,7 +206,10 @@ def _row(found: Mapping[str, Any], name: str) -> dict[str, Any]:
         row[column] = None if row[column] is None else float(row[column])
     if any(not isinstance(text, str) or harmless(text) for text in texts) or not row["label_id"].startswith(stem):
         raise ValueError("not the texts of a label")
-    return row | {"when": datetime.fromisoformat(row["when"]).astimezone(UTC)}
+    when = datetime.fromisoformat(row["when"])
+    if when.tzinfo is None:
+        raise ValueError("a time of no place")
+    return row | {"when": when.astimezone(UTC)}
 
 
 def show(con: duckdb.DuckDBPyConnection, dataset: Dataset, files: ds.Dataset | None, out: Excluded) -> None:
