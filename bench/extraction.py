@@ -1,4 +1,4 @@
-"""What measuring a 10 s clip costs on one core, against librosa and, where it is installed, openSMILE.
+"""What measuring 10 s of sound costs on one core, against librosa and, where it is installed, openSMILE.
 
     python bench/extraction.py [--rounds 15]
 
@@ -24,7 +24,10 @@ from typing import Any
 import librosa
 import numpy as np
 
+from avlake.extractors import soundscape
 from avlake.extractors.audio_quality import AudioQuality
+from avlake.extractors.segment_features import SegmentFeatures
+from avlake.extractors.segment_windows import SegmentWindows
 from avlake.extractors.voice_features import FEATURES, VoiceFeatures
 from avlake.media.clip import SAMPLE_RATE, Clip
 
@@ -97,18 +100,53 @@ def peers(content: bytes) -> list[Peer]:
     return found
 
 
+class Played:
+    """A clip of samples at hand, as the extractors of segments use one: the listener they share hears them once."""
+
+    def __init__(self, samples: np.ndarray) -> None:
+        self.samples = samples
+        self.listeners: dict[str, Any] = {}
+
+    def heard(self, name: str) -> Any:
+        if name not in self.listeners:
+            self.listeners[name] = SegmentFeatures().listen()[name]()
+            self.listeners[name].hear(self.samples)
+        return self.listeners[name]
+
+
+def of_segments(content: bytes) -> list[Peer]:
+    """Recordings of any length: their segments and windows, and each feature of the same sound by librosa."""
+
+    def ours(clip: Played) -> list[dict[str, Any]]:
+        return [kind.measure(clip) for kind in (SegmentFeatures(), SegmentWindows())]
+
+    samples = Clip(content).audio.samples
+    parts = sum(len(columns["start_s"]) for columns in ours(Played(samples)))
+    gives = f"{parts} parts x {len(soundscape.FEATURES)}"
+    return [
+        Peer("segment_features + segment_windows", gives, ours, lambda: Played(samples)),
+        Peer("librosa, feature by feature", f"{len(LIBROSA)} features", feature_by_feature, lambda: samples),
+        *(Peer(f"  {name}", "per frame", run, lambda: samples) for name, run in LIBROSA.items()),
+    ]
+
+
+LIBROSA: dict[str, Callable[[np.ndarray], object]] = {  # as its tutorials call it
+    "mfcc": lambda y: librosa.feature.mfcc(y=y, sr=SAMPLE_RATE, n_mfcc=20, **STFT),
+    "zero_crossing_rate": librosa.feature.zero_crossing_rate,
+    "spectral_contrast": lambda y: librosa.feature.spectral_contrast(y=y, sr=SAMPLE_RATE, **STFT),
+    "chroma_stft": lambda y: librosa.feature.chroma_stft(y=y, sr=SAMPLE_RATE, **STFT),
+    "spectral_rolloff": lambda y: librosa.feature.spectral_rolloff(y=y, sr=SAMPLE_RATE, **STFT),
+    "spectral_centroid": lambda y: librosa.feature.spectral_centroid(y=y, sr=SAMPLE_RATE, **STFT),
+    "spectral_bandwidth": lambda y: librosa.feature.spectral_bandwidth(y=y, sr=SAMPLE_RATE, **STFT),
+    "spectral_flatness": lambda y: librosa.feature.spectral_flatness(y=y, **STFT),
+    "rms": lambda y: librosa.feature.rms(y=y),
+}
+
+
 def feature_by_feature(y: np.ndarray) -> None:
-    """librosa as its tutorials call it: MFCC, ZCR, contrast, chroma, rolloff, centroid, bandwidth, flatness, RMS."""
-    f, sr = librosa.feature, SAMPLE_RATE
-    f.mfcc(y=y, sr=sr, n_mfcc=20, **STFT)
-    f.zero_crossing_rate(y)
-    f.spectral_contrast(y=y, sr=sr, **STFT)
-    f.chroma_stft(y=y, sr=sr, **STFT)
-    f.spectral_rolloff(y=y, sr=sr, **STFT)
-    f.spectral_centroid(y=y, sr=sr, **STFT)
-    f.spectral_bandwidth(y=y, sr=sr, **STFT)
-    f.spectral_flatness(y=y, **STFT)
-    f.rms(y=y)
+    """All of LIBROSA: MFCC, ZCR, contrast, chroma, rolloff, centroid, bandwidth, flatness, RMS."""
+    for run in LIBROSA.values():
+        run(y)
 
 
 def shared_spectrogram(y: np.ndarray) -> None:
@@ -131,7 +169,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=15)
     rounds = parser.parse_args().rounds
-    contestants = peers(recording())
+    print(f"{SECONDS} s at {SAMPLE_RATE} Hz, one core, {rounds} rounds in turn; median CPU time")
+    for contestants in (peers(recording()), of_segments(recording())):
+        compare(contestants, rounds)
+
+
+def compare(contestants: list[Peer], rounds: int) -> None:
+    """Let them take turns; print what each took, and how often the time of the first."""
     for peer in contestants:
         peer.run(peer.prepare())  # librosa compiles on its first call
     spent: dict[str, list[float]] = {peer.name: [] for peer in contestants}
@@ -142,12 +186,11 @@ def main() -> None:
             peer.run(given)
             spent[peer.name].append((time.process_time() - began) * 1000)
     ours = statistics.median(spent[contestants[0].name])
-    print(f"one clip of {SECONDS} s at {SAMPLE_RATE} Hz, one core, {rounds} rounds in turn; median CPU time")
-    print(f"{'':34}{'gives':28}{'ms':>8}{'fastest':>9}{'ratio':>8}")
+    print(f"\n{'':36}{'gives':28}{'ms':>8}{'fastest':>9}{'ratio':>8}")
     for peer in contestants:
         median = statistics.median(spent[peer.name])
         fastest = min(spent[peer.name])
-        print(f"{peer.name:34}{peer.gives:28}{median:8.2f}{fastest:9.2f}{median / ours:7.1f}x")
+        print(f"{peer.name:36}{peer.gives:28}{median:8.2f}{fastest:9.2f}{median / ours:7.1f}x")
 
 
 if __name__ == "__main__":

@@ -31,8 +31,8 @@ WITH segments AS (
     -- Conservative: what is not clear has no label. In speech alone the tags hear next to no music, and in music alone
     -- next to no speech; where each is certain at some moment, both are there.
     SELECT *, CASE
-        WHEN tag_speech_mean >= 0.5 AND tag_music_any_max < 0.2 THEN 'dialogue'
-        WHEN tag_music_mean >= 0.5 AND tag_speech_max < 0.2 THEN 'music'
+        WHEN tag_speech_mean >= 0.5 AND tag_music_any_max < 0.1 THEN 'dialogue'
+        WHEN tag_music_mean >= 0.5 AND tag_speech_max < 0.1 THEN 'music'
         WHEN tag_speech_max >= 0.8 AND tag_music_max >= 0.8 THEN 'both'
     END AS machine_label
     FROM tags
@@ -70,7 +70,7 @@ WITH segments AS (
     SELECT file_id, segment_index, CASE
         WHEN music_s >= length_s - near_s AND coalesce(tag_speech_max, 0) < 0.8 THEN 'music'
         WHEN music_s > near_s THEN 'both'
-        WHEN outro_is_known AND tag_music_any_max < 0.2 THEN 'dialogue'
+        WHEN outro_is_known AND tag_music_any_max < 0.1 THEN 'dialogue'
     END AS value
     FROM music LEFT JOIN machine USING (file_id, segment_index)
 )
