@@ -10,22 +10,27 @@ from pathlib import Path
 import pytest
 
 from avlake.datasets import synthetic
-from avlake.learn import gender
+from avlake.learn import explain, gender
 from avlake.learn.candidates import CANDIDATES
 from avlake.learn.compare import Selection
 from avlake.runner import run
 from avlake.settings import Settings
 from avlake.stages.train import TrainReport, train
 
-# Two kinds of model and fewer steps of elimination: the same way, faster.
+# Two kinds of model, fewer steps of elimination and fewer permutations: the same way, faster.
 FAST = replace(
     gender.LEARNER, candidates=CANDIDATES[:2], selection=Selection(offers=(("voice", gender.VOICE),), step=31)
 )
 
 
+def learn_fast(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(gender, "LEARNER", FAST)
+    patch.setattr(explain, "REPEATS", 2)
+
+
 @pytest.fixture
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gender, "LEARNER", FAST)
+    learn_fast(monkeypatch)
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +41,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, TrainRe
     synthetic.write_drop(landing, "2026-09-01", speakers=10, utterances=2, faults=("truncated", "unknown_gender"))
     settings = _settings(folder)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gender, "LEARNER", FAST)
+        learn_fast(patch)
         run(settings, pipeline="voxforge_gender", source=str(landing), train=False)
         return settings, train(settings, pipeline="voxforge_gender", run_id="first")
 
