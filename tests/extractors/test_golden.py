@@ -14,13 +14,15 @@ import numpy as np
 import pytest
 
 from avlake.extractors.audio_quality import AudioQuality
-from avlake.extractors.base import Extractor
+from avlake.extractors.base import Extractor, register
 from avlake.extractors.media import Media
+from avlake.extractors.segment_features import SegmentFeatures
+from avlake.extractors.segment_windows import SegmentWindows
 from avlake.extractors.voice_features import VoiceFeatures
 from avlake.media.clip import Clip
 
 GOLDEN = Path(__file__).with_name("golden.json")
-EXTRACTORS = (VoiceFeatures, AudioQuality, Media)
+EXTRACTORS = (VoiceFeatures, AudioQuality, Media, SegmentFeatures, SegmentWindows)
 
 
 def recording() -> bytes:
@@ -41,7 +43,9 @@ def recording() -> bytes:
 
 
 def measured(kind: type[Extractor]) -> dict:
-    columns = kind().measure(Clip(recording()))
+    clip = Clip(recording())
+    (extractor,) = register(clip, [kind()], streams=("audio",))
+    columns = extractor.measure(clip)
     return {"version": kind.version, "columns": {name: values.tolist() for name, values in columns.items()}}
 
 
