@@ -9,7 +9,6 @@ The labels come back by `avlake labels import`, like any others; their source is
 from __future__ import annotations
 
 import json
-import unicodedata
 from collections import defaultdict
 from dataclasses import asdict, dataclass
 from math import sqrt
@@ -19,7 +18,7 @@ from avlake.lake import Lake
 from avlake.learn.artifacts import safe_name, to_json
 from avlake.pipelines import get_pipeline
 from avlake.stages import human
-from avlake.stages.batch_files import Batch, Chosen, item_of
+from avlake.stages.batch_files import Batch, Chosen, items_of
 
 FOLDER = "audits"
 Z95 = 1.959963984540054
@@ -79,8 +78,8 @@ def audit_result(lake: Lake, pipeline: str, run_id: str) -> list[Audited]:
             said[row["item"], round(row["start_s"], 3)] = row["value"]
     by_class: dict[str, list[str | None]] = defaultdict(list)
     for one in drawn:
-        item = unicodedata.normalize("NFC", item_of(dataset, one.path))
-        by_class[one.predicted or ""].append(said.get((item, one.start_s)))
+        answers = [said[item, one.start_s] for item in items_of(dataset, one.path) if (item, one.start_s) in said]
+        by_class[one.predicted or ""].append(answers[0] if answers else None)
     return [_audited(source, predicted, answers) for predicted, answers in sorted(by_class.items())]
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -96,8 +97,14 @@ def write(
 
 
 def item_of(dataset: str, path: str) -> str:
-    """How a label names a file: by its path, in a way that no spreadsheet takes for a formula."""
+    """How a batch names a file: by its path, in a way that no spreadsheet takes for a formula."""
     return f"{dataset}/{path}" if path.startswith(FORMULA) else path
+
+
+def items_of(dataset: str, path: str) -> tuple[str, str]:
+    """How labels name a file by its path, as they are stored."""
+    stored = unicodedata.normalize("NFC", path)
+    return stored, f"{dataset}/{stored}"
 
 
 def _part(one: Chosen, batch: Batch) -> Part:

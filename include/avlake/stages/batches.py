@@ -24,7 +24,7 @@ from avlake.lake import Lake
 from avlake.learn import artifacts
 from avlake.learn.data_card import records
 from avlake.learn.explore import assign
-from avlake.pipelines import PIPELINES, LabelKind, Pipeline, get_pipeline
+from avlake.pipelines import PIPELINES, LabelKind, get_pipeline
 from avlake.settings import Settings
 from avlake.stages import batch_files, human
 from avlake.stages.audits import audit_name, record_audit, recorded
@@ -191,13 +191,16 @@ class _Asked:
         )
         _relation(self.con, "predictions", self._predictions(), f"{SCHEMA}, predicted VARCHAR, probability FLOAT")
         rows = records(self.con, CANDIDATES.format(table=self.table), [list(out.file_ids)])
-        labelled = _labelled(self.lake, self.pipeline, self.kind)
+        dataset = self.pipeline.dataset.name
+        labelled = _labelled(self.lake, dataset, self.kind)
         found = [Chosen(**{name: row[name] for name in Chosen.__dataclass_fields__}) for row in rows]
         kept = {one.key for one in also}
         fresh = [
             one
             for one in found
-            if one.key not in kept and (one.path, one.start_s) not in labelled and not human.harmless(one.path)
+            if one.key not in kept
+            and not human.harmless(one.path)
+            and not any((item, one.start_s) in labelled for item in batch_files.items_of(dataset, one.path))
         ]
         return [*(one for one in also if one.file_id not in set(out.file_ids)), *fresh]
 
@@ -225,13 +228,13 @@ def parts_kind(pipeline: str) -> LabelKind:
     return able[pipeline]
 
 
-def _labelled(lake: Lake, pipeline: Pipeline, kind: LabelKind) -> set[tuple[str, float]]:
-    """Path and start of the parts that people have labelled by path, whether gold knows it already or not."""
-    latest: dict[tuple[str, float], bool] = {}
-    for row in human.everything(lake):
-        if row["dataset"] == pipeline.dataset.name and row["name"] == kind.name and row["start_s"] is not None:
-            path = str(row["item"]).removeprefix(f"{pipeline.dataset.name}/")
-            latest[path, round(row["start_s"], 3)] = row["value"] is not None
+def _labelled(lake: Lake, dataset: str, kind: LabelKind) -> set[tuple[str, float]]:
+    """Item and start of the parts that people have labelled, whether gold knows it already or not."""
+    latest = {
+        (str(row["item"]), round(row["start_s"], 3)): row["value"] is not None
+        for row in human.everything(lake)
+        if row["dataset"] == dataset and row["name"] == kind.name and row["start_s"] is not None
+    }
     return {part for part, is_labelled in latest.items() if is_labelled}
 
 

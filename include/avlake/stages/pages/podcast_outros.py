@@ -186,28 +186,27 @@ def _confusions(predicted: Sequence[Mapping[str, Any]]) -> dict[str, bytes]:
 def _timelines(page: Page, outros: Sequence[dict[str, Any]], predicted: Sequence[dict[str, Any]]) -> list[Timeline]:
     """The episodes as they are drawn: their tags, where the warehouse has them, and their segments."""
     ids = [one["file_id"] for one in outros]
-    tags: dict[str, list[tuple[float, float, float]]] = {one: [] for one in ids}
+    tags: dict[str, list[tuple[float, ...]]] = {one: [] for one in ids}
     if exists(page.con, TAGS):
         query = f"""SELECT file_id, start_s, music_any, speech_any FROM {TAGS}
-            WHERE list_contains(?::VARCHAR[], file_id)
-            ORDER BY file_id, start_s"""
-        for file_id, *row in page.con.execute(query, [ids]).fetchall():
-            tags[file_id].append(tuple(row))
+            WHERE list_contains(?::VARCHAR[], file_id) ORDER BY file_id, start_s"""
+        for file_id, *heard in page.con.execute(query, [ids]).fetchall():
+            tags[file_id].append(tuple(heard))
     segments: dict[str, list[dict[str, Any]]] = {one: [] for one in ids}
-    for row in predicted:
-        if row["file_id"] in segments:
-            segments[row["file_id"]].append(row)
+    for segment in predicted:
+        if segment["file_id"] in segments:
+            segments[segment["file_id"]].append(segment)
     drawn = []
     for one in outros:
-        heard = np.array(tags[one["file_id"]], float).reshape(-1, 3)
+        scores = np.array(tags[one["file_id"]], float).reshape(-1, 3)
         mine = segments[one["file_id"]]
         drawn.append(
             Timeline(
                 title=f"{one['path']} ({one['result']})",
                 duration_s=one["duration_s"],
-                tag_s=heard[:, 0],
-                music=heard[:, 1],
-                speech=heard[:, 2],
+                tag_s=scores[:, 0],
+                music=scores[:, 1],
+                speech=scores[:, 2],
                 segment_s=np.array([(row["start_s"], row["end_s"]) for row in mine]).reshape(-1, 2),
                 p_music=np.array([row[VOTE] for row in mine], float),
                 **{name: one[name] for name in ("outro_start_s", "intro_end_s", "label_outro_start_s")},
