@@ -4,7 +4,8 @@ Boersma (1993), "Accurate short-term analysis of the fundamental frequency and t
 sampled sound": the autocorrelation of the windowed frame over that of the window has its highest peak r at the period,
 and 10 log10(r / (1 - r)) is the power that repeats over the power that does not, in dB. The frames are the
 spectrogram's, so that their autocorrelation is one inverse transform of its powers; under a Hann window little of it is
-what wraps around.
+what wraps around. A parabola through the peak and its neighbours is exact enough up to 20 dB (within 1 dB of a known
+mixture, and of Praat), and reads 30 dB as 25.
 """
 
 from __future__ import annotations
