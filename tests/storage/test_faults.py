@@ -29,7 +29,7 @@ S3_SERVER = str(Path(__file__).parents[1] / "s3_server.py")
 pytestmark = pytest.mark.storage
 DROP = "2026-09-01"
 WRONG = "hush/7e1d+secret"  # no message may hold it
-TOLD_S = 15  # an endpoint that does not answer is told within this; twice that on a machine that is busy
+TOLD_S = 15  # an endpoint that does not answer is told within this; four times that on a machine that is busy
 REGION = {"AWS_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true"}
 
 
@@ -141,7 +141,7 @@ def test_s3_is_told_in_one_line(avlake: Command, owner: dict[str, str], landing:
     began = time.monotonic()
     run = avlake("s3://lake/here", "run", "voxforge_gender", "--source", str(landing), **{**owner, **wrong})
     told(run, code, *words)
-    assert time.monotonic() - began < 2 * TOLD_S
+    assert time.monotonic() - began < 4 * TOLD_S
     assert run.stderr.count("\n") == 1 and run.stdout == ""
     told(avlake("s3://lake/here", "tables", **{**owner, **wrong}), code, *words)
     assert open_store("s3://lake", owner).list() == []
@@ -151,7 +151,7 @@ def test_a_store_that_never_answers_is_told_in_seconds(avlake: Command, owner: d
     began = time.monotonic()
     done = avlake("s3://lake/here", "tables", **{**owner, "AWS_ENDPOINT_URL": silent})
     told(done, 1, "cannot reach the store", silent, "AWS_ENDPOINT_URL")
-    assert time.monotonic() - began < 2 * TOLD_S  # twice 5 s of silence, and the start of the command
+    assert time.monotonic() - began < 4 * TOLD_S  # twice 5 s of silence, and the start of the command
 
 
 def test_the_landing_is_told_the_same_way(avlake: Command, owner: dict[str, str], tmp_path: Path) -> None:
@@ -213,7 +213,7 @@ def test_azure_is_told_in_one_line(
     began = time.monotonic()
     done = avlake(uri, "run", "voxforge_gender", "--source", str(landing), **{**right, **wrong})
     line = told(done, code, *words)
-    assert time.monotonic() - began < 2 * TOLD_S
+    assert time.monotonic() - began < 4 * TOLD_S
     assert done.stderr.count("\n") == 1 and "aHVzaC1odXNo" not in line
     assert open_store(store_root).list() == []
 
