@@ -40,6 +40,16 @@ def html(template: str, **values: Any) -> bytes:
     return environment.get_template(template).render(**values).encode()
 
 
+def left(page: Page, table: str) -> str:
+    """A gold table without what was taken down since it was built: a page later than a takedown never shows that."""
+    if not page.out.file_ids:
+        return table
+    view, out = f"{table.rpartition('.')[2]}_left", list(page.out.file_ids)
+    page.con.execute("CREATE OR REPLACE TEMP TABLE files_out AS SELECT unnest(?::VARCHAR[]) AS file_id", [out])
+    page.con.execute(f"CREATE OR REPLACE TEMP VIEW {view} AS FROM {table} ANTI JOIN files_out USING (file_id)")
+    return view
+
+
 def quarantine(con: duckdb.DuckDBPyConnection, dataset: str) -> list[dict[str, Any]]:
     """Files of a dataset that could not be read or measured, by drop and error; none where nothing was measured yet."""
     if not exists(con, "ops.extractions"):

@@ -11,12 +11,11 @@ from avlake.learn.frame import content_hash
 from avlake.pipelines import get_pipeline
 from avlake.stages import sample
 from avlake.stages.pages import clips, impact
-from avlake.stages.pages.base import Page, html, quarantine
+from avlake.stages.pages.base import Page, html, left, quarantine
 from avlake.stages.pages.decisions import decided_by
 from avlake.thresholds import Sampling
 
 TABLE = "gold.talking_heads"
-LEFT = "clips_left"
 
 
 def render(page: Page) -> bytes:
@@ -26,7 +25,7 @@ def render(page: Page) -> bytes:
     chosen = artifacts.find_chosen(store, pipeline.name)
     proof = impact.shown(artifacts.read_files(store, chosen.folder)) if chosen else None
     delivered = sample.analyse(page.lake, pipeline, cast(Sampling, thresholds))
-    shown = clips.shown(con, _left(page), store, thresholds)
+    shown = clips.shown(con, left(page, TABLE), store, thresholds)
     if proof and proof["differences"]:
         shown["pictures"]["differences"] = base64.b64encode(_differences(proof["differences"])).decode()
     return html(
@@ -41,16 +40,6 @@ def render(page: Page) -> bytes:
         data=describe(con, TABLE, taken_down=str(page.out)),
         **shown,
     )
-
-
-def _left(page: Page) -> str:
-    """The table without whom was taken down since it was built: a page later than a takedown never shows them."""
-    if not page.out.file_ids:
-        return TABLE
-    out = list(page.out.file_ids)
-    page.con.execute("CREATE OR REPLACE TEMP TABLE clips_out AS SELECT unnest(?::VARCHAR[]) AS file_id", [out])
-    page.con.execute(f"CREATE OR REPLACE TEMP VIEW {LEFT} AS FROM {TABLE} ANTI JOIN clips_out USING (file_id)")
-    return LEFT
 
 
 def _differences(differences: list[dict[str, Any]]) -> bytes:
