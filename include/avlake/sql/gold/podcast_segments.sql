@@ -48,8 +48,8 @@ WITH segments AS (
     GROUP BY ALL
 ), content AS (
     SELECT file_id, segment_index,
-        CASE WHEN count(*) FILTER (covered_s > near_s) > 1 THEN 'both' ELSE max_by(value, covered_s) END AS value,
-        max_by(source, covered_s) AS source
+        CASE WHEN count(*) FILTER (covered_s > near_s) > 1 THEN 'both' ELSE max_by(value, (covered_s, value)) END AS value,
+        max_by(source, (covered_s, value)) AS source
     FROM parts GROUP BY file_id, segment_index, length_s HAVING sum(covered_s) >= length_s / 2
 ), episodes AS (
     SELECT file_id,
