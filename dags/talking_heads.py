@@ -5,31 +5,6 @@ decides over all silver, where asked only after a person has approved, and publi
 both are quiet, compares models trained on all clips with models trained on those kept, and reports.
 """
 
-from airflow.sdk import DAG
+from avlake.orchestration.dags import pipeline_dags  # Airflow reads only files that name it
 
-from avlake.orchestration import approval, assets, params, tasks
-
-NAME = "talking_heads"
-
-with DAG(NAME, schedule=assets.daily_drops(), params=params.drop_params(NAME), doc_md=__doc__, **tasks.PIPELINE_DAG):
-    tasks.bronze(NAME) >> tasks.silver(NAME)
-
-with DAG(
-    f"{NAME}_gold",
-    schedule=assets.fed_by(assets.silver(NAME)),
-    params=params.gold_params(NAME),
-    max_active_runs=1,
-    doc_md=__doc__,
-    **tasks.PIPELINE_DAG,
-):
-    preview, approve = approval.approve(NAME)
-    tasks.scores(NAME) >> preview >> approve >> tasks.curate(NAME) >> tasks.publish(NAME, wakes=True)
-
-with DAG(
-    f"{NAME}_train",
-    schedule=assets.fed_by(assets.warehouse(NAME)),
-    max_active_runs=1,
-    doc_md=__doc__,
-    **tasks.PIPELINE_DAG,
-):
-    tasks.quiet(NAME) >> tasks.train(NAME) >> tasks.report(NAME) >> tasks.publish(NAME, wakes=False)
+pipeline_dags("talking_heads", __doc__)
