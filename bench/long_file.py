@@ -46,7 +46,8 @@ def main() -> int:
     parser.add_argument("--what", nargs="+", help="measure only by these, named as in the second column")
     parser.add_argument("--format", choices=("text", "json"), default="text")
     asked = parser.parse_args()
-    found = []
+    found, say = [], print if asked.format == "text" else lambda *line, **options: None
+    say(f"{'minutes':>8} {'measured by':<22} {'MiB':>6} {'seconds':>8}  failed")
     with tempfile.TemporaryDirectory(prefix="avlake-long-") as folder:
         for minutes in asked.minutes:
             path = Path(folder, f"{minutes:g}.mp3")
@@ -54,18 +55,17 @@ def main() -> int:
             for name, extractors in sets(settings()).items():
                 if asked.what and name not in asked.what:
                     continue
-                found.append({"minutes": round(length_s / 60, 1), "what": name, **measure(path, extractors)})
+                row = {"minutes": round(length_s / 60, 1), "what": name, **measure(path, extractors)}
+                failed = "; ".join(row["failed"]) or "-"
+                say(f"{row['minutes']:8.1f} {name:<22} {row['mib']:6.0f} {row['seconds']:8.1f}  {failed}", flush=True)
+                found.append(row)
     growth = grown(found)
+    for name, per_hour in growth.items():
+        say(f"{name}: {per_hour:.0f} MiB more for an hour more")
     if asked.format == "json":
         print(json.dumps({"rows": found, "mib_per_hour": growth}))
-    else:
-        print(f"{'minutes':>8} {'measured by':<22} {'MiB':>6} {'seconds':>8}  failed")
-        for row in found:
-            failed = "; ".join(row["failed"]) or "-"
-            print(f"{row['minutes']:8.1f} {row['what']:<22} {row['mib']:6.0f} {row['seconds']:8.1f}  {failed}")
-        print("\n".join(f"{name}: {per_hour:.0f} MiB more for an hour more" for name, per_hour in growth.items()))
     listening = [per_hour for name, per_hour in growth.items() if name != KEEPS]
-    return int(any(row["failed"] for row in found) or max(listening) > asked.most_mib_per_hour)
+    return int(any(row["failed"] for row in found) or max(listening, default=0.0) > asked.most_mib_per_hour)
 
 
 def settings() -> Settings:
