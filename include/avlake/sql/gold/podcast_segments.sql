@@ -48,7 +48,10 @@ WITH segments AS (
     GROUP BY ALL
 ), content AS (
     SELECT file_id, segment_index,
-        CASE WHEN count(*) FILTER (covered_s > near_s) > 1 THEN 'both' ELSE max_by(value, (covered_s, value)) END AS value,
+        CASE
+            WHEN count(*) FILTER (covered_s > near_s) > 1 THEN 'both'
+            ELSE max_by(value, (covered_s, value))
+        END AS value,
         max_by(source, (covered_s, value)) AS source
     FROM parts GROUP BY file_id, segment_index, length_s HAVING sum(covered_s) >= length_s / 2
 ), episodes AS (
@@ -66,7 +69,7 @@ WITH segments AS (
     ) AS music_s
     FROM segments AS s JOIN episodes AS e USING (file_id)
 ), from_outro AS (
-    -- A person says where music is, unbroken; whether anybody speaks over it, and where else there is some, say the tags.
+    -- A person says where music is, unbroken; the tags say who speaks over it, and where else there is some.
     SELECT file_id, segment_index, CASE
         WHEN music_s >= length_s - near_s AND coalesce(tag_speech_max, 0) < 0.8 THEN 'music'
         WHEN music_s > near_s THEN 'both'
