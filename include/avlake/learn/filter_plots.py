@@ -13,6 +13,7 @@ from avlake.learn.plots import COLOURS, FAINT, INK, Array, new_figure, to_png
 BINS = 40
 LEAST = 1e-4  # of a score that is drawn on a scale of powers of ten; smaller ones are drawn there
 GROUPS = ("nothing but effects", "speech or music, too", "nobody has said")
+LEGEND = dict[str, Any](frameon=False, fontsize=8, ncols=len(GROUPS))
 GROUP_COLOURS = (COLOURS[1], COLOURS[0], FAINT)
 
 
@@ -53,7 +54,7 @@ def precision_recall(curves: Mapping[str, Sequence[tuple[float, float]]], points
     lowest = [p for curve in curves.values() for _, p in curve]
     lowest += [point.precision_interval[0] if point.precision_interval else point.precision for point in points]
     ax.set(xlabel="recall: share of the clips with nothing but effects that are kept", xlim=(-0.02, 1.02))
-    ax.set(ylabel="precision: share of the kept", ylim=(max(0.0, min(lowest, default=0.0) - 0.05), 1.01))
+    ax.set(ylabel="precision: share of the kept that are right", ylim=(max(0.0, min(lowest, default=0.0) - 0.05), 1.01))
     ax.grid(color="#eaeef2")
     ax.set_axisbelow(True)
     ax.legend(frameon=False, fontsize=8, loc="lower left")
@@ -62,7 +63,7 @@ def precision_recall(curves: Mapping[str, Sequence[tuple[float, float]]], points
 
 @dataclass(frozen=True)
 class Scores:
-    """A score of all clips: (n,) values with NaN where not measured, what may be the most, and why clips differ."""
+    """A score of all clips: (n,) values with NaN where not measured, and the most that is kept, if anything is."""
 
     title: str
     values: Array
@@ -91,7 +92,7 @@ def score_histograms(scores: Sequence[Scores], group: Array) -> bytes:
         ax.set_xlabel(score.title, fontsize=9)
         ax.yaxis.get_major_locator().set_params(integer=True)
     axes[0].set_ylabel("clips", fontsize=8)
-    axes[0].legend(frameon=False, fontsize=8)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", **LEGEND)
     return to_png(figure)
 
 
@@ -114,5 +115,5 @@ def probabilities(values: Array, group: Array, threshold: float | None) -> bytes
     ax.set_xlabel("probability of nothing but effects", fontsize=9)
     ax.set_ylabel("clips", fontsize=8)
     ax.yaxis.get_major_locator().set_params(integer=True)
-    ax.legend(frameon=False, fontsize=8, loc="upper center")
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", **LEGEND)
     return to_png(figure)

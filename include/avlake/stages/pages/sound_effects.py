@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -78,6 +78,7 @@ def render(page: Page) -> bytes:
         stale=chosen is not None and content_hash(con, TABLE) != chosen.gold_version,
         verdict=verdict,
         judged=[one for one in verdict["decisions"] if one["precision"]] if verdict else [],
+        errors=_errors(verdict["decisions"]) if verdict else [],
         in_charge=next((one for one in verdict["decisions"] if one["in_charge"]), None) if verdict else None,
         thresholds=thresholds,
         counts=counts,
@@ -133,6 +134,18 @@ def _point(decision: Mapping[str, Any]) -> Point:
 
 def _ends(score: Mapping[str, Any]) -> tuple[float, float] | None:
     return None if score["ci_low"] is None else (score["ci_low"], score["ci_high"])
+
+
+def _errors(decisions: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """By what people heard, how many clips each decision keeps that could be judged."""
+    judged = [one for one in decisions if one["precision"]]
+    rows: dict[str, dict[str, str]] = {}
+    for one in judged:
+        for error in one["errors"]:
+            row = rows.setdefault(error["sound"], {"people heard": error["sound"]})
+            row[f"{one['name']} keeps"] = f"{error['kept']} of {error['of']}"
+    names = ["people heard", *(f"{one['name']} keeps" for one in judged)]
+    return [{name: row.get(name, "") for name in names} for row in rows.values()]
 
 
 def _mistakes(con: duckdb.DuckDBPyConnection, table: str, verdict: Mapping[str, Any] | None) -> list[dict[str, Any]]:
