@@ -120,7 +120,7 @@ def said_of_itself(*, verified: bool = True) -> dict[str, bytes]:
     figures += [score("vote", "outro_within_2_s", 1.0, n=2), score("vote", "outro_invented", 0.5, n=2)]
     results = dict(zip(PATHS, ("right", "right", "invented", "unlabelled"), strict=True))
     values = {
-        "features.json": {"verified": verified, "seeded": not verified},
+        "features.json": {"verified": verified, "counts": {"seeded": not verified}},
         "metrics.json": figures if verified else [score("vote", "unverified", 1.0)],
         "outros.json": [outro(path, result) for path, result in results.items()],
         "verdict.json": {"words": ["It is a test."]},

@@ -87,7 +87,7 @@ def test_it_stands_alone(page):
     [
         "An outro is found in 3 of 4 episodes. It is a test.",
         "macro-F1 of segments, music against dialogue0.920 [0.870, 0.970]",
-        "The vote is not shown to beat the random forest alone, for the interval holds 0: +0.020 in macro-F1, 95 % "
+        "The vote is not shown to beat random forest alone, for the interval holds 0: +0.020 in macro-F1, 95 % "
         "interval [-0.030, +0.070].",
         "This training has not been audited.",
         "Computed from 6 standardised features of 32 segments of 4 episodes",
@@ -161,7 +161,11 @@ def test_an_audit_is_shown_once_people_answer(labelled, tmp_path):
     submit(Lake.open(labelled), DATASET, answers, who="ann")
     text = shown(labelled, "audited").text
     assert "music444 100 % [51 %, 100 %]" in text
-    assert "dialogue400 nobody has answered yet" in text
+    assert "train-1 (in charge)dialogue400 nobody has answered yet" in text
+    put_model(labelled, run_id="train-2")
+    text = shown(labelled, "trained again").text
+    assert "which is not the one in charge; that one is train-2" in text and "train-1music444 100 %" in text
+    assert "The training in charge has not been audited." in text
 
 
 def test_nobody_taken_down_is_shown_or_heard(tmp_path):

@@ -95,6 +95,7 @@ def compared(scores: Mapping[str, Score], differences: Mapping[str, Score]) -> b
         ax.set_yticks(range(len(found)), list(found))
         ax.set_ylim(len(found) - 0.4, -0.6)
         ax.set_title(title, fontsize=9)
+        ax.locator_params(axis="x", nbins=5)
         ax.grid(axis="x", color="#eaeef2")
         ax.set_axisbelow(True)
         if found is differences:

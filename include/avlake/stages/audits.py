@@ -28,7 +28,7 @@ Z95 = 1.959963984540054
 class Audited:
     """One predicted class of one audit; the interval is of 95 % (Wilson 1927), None where nobody has answered yet."""
 
-    batch: str
+    run_id: str  # of the training that was audited
     predicted: str
     drawn: int
     answered: int
@@ -44,7 +44,9 @@ def audit_name(run_id: str) -> str:
 
 
 def record_audit(lake: Lake, pipeline: str, batch: Batch) -> None:
-    lake.store.write(_object(pipeline, batch.run_id or ""), to_json([asdict(one) for one in batch.chosen]))
+    """Note what was drawn to audit a training."""
+    drawn = {"run_id": batch.run_id, "chosen": [asdict(one) for one in batch.chosen]}
+    lake.store.write(_object(pipeline, batch.run_id or ""), to_json(drawn))
 
 
 def recorded(lake: Lake, pipeline: str, run_id: str) -> list[Chosen]:
@@ -53,13 +55,23 @@ def recorded(lake: Lake, pipeline: str, run_id: str) -> list[Chosen]:
     Raises:
         WorkError: if the record cannot be read.
     """
-    name = _object(pipeline, run_id)
-    if not lake.store.exists(name):
-        return []
+    return _read(lake, name)[1] if lake.store.exists(name := _object(pipeline, run_id)) else []
+
+
+def _read(lake: Lake, name: str) -> tuple[str, list[Chosen]]:
     try:
-        return [Chosen(**row) for row in json.loads(lake.store.read(name))]
-    except (ValueError, TypeError) as error:
-        raise WorkError(f"{lake.store.uri_of(name)} is damaged ({error}); remove it and draw the audit again") from None
+        found = json.loads(lake.store.read(name))
+        return str(found["run_id"]), [Chosen(**row) for row in found["chosen"]]
+    except (ValueError, TypeError, KeyError) as error:
+        raise WorkError(
+            f"{lake.store.uri_of(name)} is damaged ({error!r}); remove it and draw the audit again"
+        ) from None
+
+
+def audit_results(lake: Lake, pipeline: str) -> list[Audited]:
+    """The results of every training that was audited, the latest name first."""
+    names = [name for name in lake.store.list(f"{FOLDER}/{pipeline}") if name.endswith(".json")]
+    return [one for name in reversed(names) for one in audit_result(lake, pipeline, _read(lake, name)[0])]
 
 
 def audit_result(lake: Lake, pipeline: str, run_id: str) -> list[Audited]:
@@ -80,15 +92,15 @@ def audit_result(lake: Lake, pipeline: str, run_id: str) -> list[Audited]:
     for one in drawn:
         answers = [said[item, one.start_s] for item in items_of(dataset, one.path) if (item, one.start_s) in said]
         by_class[one.predicted or ""].append(answers[0] if answers else None)
-    return [_audited(source, predicted, answers) for predicted, answers in sorted(by_class.items())]
+    return [_audited(run_id, predicted, answers) for predicted, answers in sorted(by_class.items())]
 
 
-def _audited(batch: str, predicted: str, answers: list[str | None]) -> Audited:
+def _audited(run_id: str, predicted: str, answers: list[str | None]) -> Audited:
     answered = sum(answer is not None for answer in answers)
     right = answers.count(predicted)
     low, high = wilson(right, answered) if answered else (None, None)
     share = right / answered if answered else None
-    return Audited(batch, predicted, len(answers), answered, right, share, low, high)
+    return Audited(run_id, predicted, len(answers), answered, right, share, low, high)
 
 
 def wilson(right: int, n: int) -> tuple[float, float]:

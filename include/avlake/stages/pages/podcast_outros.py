@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,17 +22,18 @@ from avlake.learn.base import VERDICT
 from avlake.learn.card import interval
 from avlake.learn.data_card import describe, records
 from avlake.learn.episode_plots import Timeline
+from avlake.learn.exploration import Exploration
 from avlake.learn.frame import content_hash
 from avlake.learn.metrics import Score
 from avlake.pipelines import get_pipeline
-from avlake.stages.audits import audit_result
+from avlake.stages.audits import audit_results
 from avlake.stages.explored import explored
 from avlake.stages.pages.base import Page, html, quarantine
 from avlake.stages.pages.decisions import exists
 from avlake.stages.playlists import PER_CLUSTER, write_playlists
 
 TABLE, TAGS, PEOPLE = "gold.podcast_segments", "silver.audio_tags", "labels.human"
-KINDS = ("music", "both", "dialogue")
+KINDS = ("dialogue", "both", "music")
 CV, VOTE, MINUS, F1 = "cv", "vote", "vote_minus_", "segment_macro_f1"
 HEADLINE = {  # metrics of the vote on episodes that it has not seen
     F1: "macro-F1 of segments, music against dialogue",
@@ -82,8 +84,8 @@ def render(page: Page) -> bytes:
         doc=pipeline.doc,
         chosen=chosen,
         stale=content_hash(con, TABLE) != chosen.gold_version,
-        verified=bool(description.get("verified")),
-        seeded=bool(description.get("seeded")),
+        verified=description["verified"],
+        seeded=description["counts"]["seeded"],
         words=verdict["words"],
         headline=[(text, _share(score)) for metric, text in HEADLINE.items() if (score := _vote(scores, metric))],
         outros=outros[:MOST_LISTED],
@@ -94,11 +96,12 @@ def render(page: Page) -> bytes:
         comparison=_comparison(scores),
         metrics=METRICS,
         differences=[_difference(score) for score in _differences(scores)],
-        audits=audit_result(page.lake, pipeline.name, chosen.run_id),
+        audits=audit_results(page.lake, pipeline.name),
         labels=records(con, LABELS),
         people=_people(page),
         found=found,
         looks=[(title, name, words) for title, name, _, words in looks],
+        clusters=_clusters(found) if found else [],
         playlists=playlists,
         no_playlists=no_playlists,
         per_cluster=PER_CLUSTER,
@@ -137,15 +140,17 @@ def _differences(scores: Sequence[Score]) -> list[Score]:
 
 def _difference(score: Score) -> str:
     """Does the vote beat one of its parts?"""
-    part = score.model.removeprefix(MINUS).replace("_", " ")
+    part = f"{score.model.removeprefix(MINUS).replace('_', ' ')} alone"
     if score.ci_low is None or score.ci_high is None:
-        return f"Against the {part} alone the vote is {score.value:+.3f} in macro-F1; there is no interval."
+        return f"Against {part} the vote is {score.value:+.3f} in macro-F1; there is no interval."
+    if score.ci_low == score.ci_high == 0:
+        return f"The vote does exactly as well as {part} (macro-F1): where they differ, the other part is outvoted."
     if score.ci_low > 0:
-        said = f"The vote beats the {part} alone"
+        said = f"The vote beats {part}"
     elif score.ci_high < 0:
-        said = f"The vote does worse than the {part} alone"
+        said = f"The vote does worse than {part}"
     else:
-        said = f"The vote is not shown to beat the {part} alone, for the interval holds 0"
+        said = f"The vote is not shown to beat {part}, for the interval holds 0"
     return f"{said}: {score.value:+.3f} in macro-F1, 95 % interval [{score.ci_low:+.3f}, {score.ci_high:+.3f}]."
 
 
@@ -213,6 +218,17 @@ def _timelines(page: Page, outros: Sequence[dict[str, Any]], predicted: Sequence
             )
         )
     return drawn
+
+
+def _clusters(found: Exploration) -> list[dict[str, Any]]:
+    """Segments by cluster and label, whoever gave it."""
+    counted = Counter(zip(found.cluster, found.label, strict=True))
+    return [
+        {"cluster": cluster, "segments": sum(n for (one, _), n in counted.items() if one == cluster)}
+        | {name: counted[cluster, name] for name in KINDS}
+        | {"no label": counted[cluster, None]}
+        for cluster in range(1, found.k + 1)
+    ]
 
 
 def _people(page: Page) -> list[dict[str, Any]]:
