@@ -55,6 +55,7 @@ class Pipeline:
     approvable: bool = False  # can a person see what gold would hold, before it does, see `stages.preview`?
     takes_scores: bool = False  # can it decide over clips measured elsewhere, see `stages.scores`?
     labels: tuple[LabelKind, ...] = ()  # what people may say of its dataset, see `stages.human`
+    lists: str | None = None  # the name of a file that lists what its gold keeps, see `stages.listing`
     finds: Table | None = None  # the gold table of what its model says of everything in the lake
 
     @property
@@ -154,6 +155,7 @@ PIPELINES = {
             learner="avlake.learn.filtering",
             page="avlake.stages.pages.sound_effects",
             thresholds=SoundEffectsThresholds,
+            lists="sfx_filtered.jsonl",
             labels=(
                 LabelKind(
                     "sound",

@@ -24,6 +24,7 @@ from avlake.stages.commit import CommitReport, commit
 from avlake.stages.curate import CurateReport, curate
 from avlake.stages.extract import PlanReport, plan
 from avlake.stages.ingest import ingest
+from avlake.stages.listing import write_list
 from avlake.stages.publish import publish
 from avlake.stages.scores import read as read_scores
 from avlake.stages.side_by_side import FILES_PER_SHARD, Measurers
@@ -245,6 +246,8 @@ def _decide(
         )
     if gold.taken_down:
         say(f"gold  {gold.taken_down}")
+    if listed := write_list(settings, pipeline=pipeline.name):
+        say(f"list  {listed.uri}" + ("" if listed.changed else "; nothing changed"))
     shown = publish(settings, run_id=run_id)
     say(f"warehouse  {shown.warehouse}" + ("" if shown.changed else "; nothing changed"))
     if shown.left_out:

@@ -72,8 +72,18 @@ class SoundEffectsThresholds(Thresholds):
     max_music_score: float = Field(
         0.1, ge=0, le=1, title="Most music", description="mean of the three highest windows; it has to be below"
     )
+    max_speech_ratio: float = Field(
+        0.25,
+        ge=0,
+        le=1,
+        title="Most of a clip that is speech",
+        description="share of the time for which the voice detector hears speech; it has to be below, whatever decides",
+    )
+    max_speech_s: float = Field(
+        1.0, ge=0, title="Most seconds of speech", description="s; the same, for long clips; it has to be below"
+    )
     decision: Literal["plain", "calibrated"] = Field(
-        "plain", title="Decision", description="the two limits above, or what people's labels say reaches the precision"
+        "plain", title="Decision", description="the limits above, or what people's labels say reaches the precision"
     )
     min_precision: float = Field(
         0.96, gt=0, lt=1, title="Stated precision", description="of what the calibrated decision keeps"

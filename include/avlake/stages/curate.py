@@ -29,7 +29,7 @@ from avlake.extractors import base
 from avlake.lake import Lake
 from avlake.pipelines import Pipeline, get_pipeline
 from avlake.settings import Settings
-from avlake.stages import bounded, clusters, duplicates, human, relations, sample
+from avlake.stages import bounded, calibrated, clusters, duplicates, human, relations, sample
 from avlake.stages import thresholds as decided
 from avlake.stages.record import record
 from avlake.stages.takedowns import Excluded, excluded
@@ -229,6 +229,8 @@ def _opened(
             "clips": sample.clips,
             "near_duplicates": partial(clusters.near_duplicates, lake=lake, read=read, out=out),
             "split_groups": duplicates.split_groups,  # reads the one before
+            "clip_sounds": calibrated.clip_sounds,
+            "calibrated": partial(calibrated.calibrated, thresholds=thresholds),  # reads the one before
         }
         for name, create in relations_in_order.items():
             if any(name in gold.relations for gold in tables):
