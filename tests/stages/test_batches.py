@@ -27,8 +27,9 @@ from episodes import (
 
 from avlake.errors import RequestError
 from avlake.lake import Lake
+from avlake.learn.outro_scores import wilson
 from avlake.settings import Settings
-from avlake.stages.audits import audit_result, wilson
+from avlake.stages.audits import audit_result
 from avlake.stages.batch_files import Chosen
 from avlake.stages.batches import audit_batch, choose_next, draw_audit, next_batch
 from avlake.stages.labelling import import_file
@@ -231,8 +232,3 @@ def test_an_audit_is_a_random_draw_that_only_grows(candidates):
     assert draw_audit(list(reversed(candidates)), 20, "run") == small
     shares = Counter(one.cluster for one in draw_audit(candidates, 400, "run"))
     assert all(70 < n < 130 for n in shares.values())  # no region is preferred: 100 each, 3 deviations are 24
-
-
-@pytest.mark.parametrize(("right", "n", "low", "high"), [(8, 10, 0.490, 0.943), (0, 5, 0.0, 0.434), (5, 5, 0.566, 1.0)])
-def test_wilson_interval(right, n, low, high):
-    assert wilson(right, n) == pytest.approx((low, high), abs=6e-4)

@@ -11,17 +11,16 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from dataclasses import asdict, dataclass
-from math import sqrt
 
 from avlake.errors import WorkError
 from avlake.lake import Lake
 from avlake.learn.artifacts import safe_name, to_json
+from avlake.learn.outro_scores import wilson
 from avlake.pipelines import get_pipeline
 from avlake.stages import human
 from avlake.stages.batch_files import Batch, Chosen, items_of
 
 FOLDER = "audits"
-Z95 = 1.959963984540054
 
 
 @dataclass(frozen=True)
@@ -101,14 +100,6 @@ def _audited(run_id: str, predicted: str, answers: list[str | None]) -> Audited:
     low, high = wilson(right, answered) if answered else (None, None)
     share = right / answered if answered else None
     return Audited(run_id, predicted, len(answers), answered, right, share, low, high)
-
-
-def wilson(right: int, n: int) -> tuple[float, float]:
-    """The 95 % score interval of a share (Wilson 1927); n is at least 1."""
-    p = right / n
-    middle, half = p + Z95**2 / (2 * n), Z95 * sqrt(p * (1 - p) / n + Z95**2 / (4 * n * n))
-    scale = 1 + Z95**2 / n
-    return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
 
 
 def _object(pipeline: str, run_id: str) -> str:

@@ -32,7 +32,7 @@ HELP = ("machine_label", "predicted", "p", "cluster")
 LISTEN = "listen"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Chosen:
     """One segment that a person is asked about; None is not known."""
 

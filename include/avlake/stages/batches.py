@@ -22,7 +22,6 @@ from avlake import warehouse
 from avlake.errors import RequestError, WorkError
 from avlake.lake import Lake
 from avlake.learn import artifacts
-from avlake.learn.data_card import records
 from avlake.learn.explore import assign
 from avlake.pipelines import PIPELINES, LabelKind, get_pipeline
 from avlake.settings import Settings
@@ -51,8 +50,8 @@ LEFT JOIN (
     FROM predictions
 ) AS p ON p.file_id = g.file_id AND p.segment_index = g.segment_index AND abs(p.start_s - g.start_s) < 0.01
 WHERE g.kept AND coalesce(g.label_source, 'machine') = 'machine' AND NOT list_contains(?::VARCHAR[], g.file_id)
-ORDER BY r.distance NULLS LAST, g.file_id, g.segment_index
 """
+ORDER = "ORDER BY distance NULLS LAST, file_id, segment_index"
 
 
 def next_batch(settings: Settings, *, pipeline: str, to: str, count: int = COUNT, form: str = "csv") -> Batch:
@@ -190,10 +189,12 @@ class _Asked:
             self.con, "regions", regions, "file_id VARCHAR, segment_index INTEGER, cluster BIGINT, distance DOUBLE"
         )
         _relation(self.con, "predictions", self._predictions(), f"{SCHEMA}, predicted VARCHAR, probability FLOAT")
-        rows = records(self.con, CANDIDATES.format(table=self.table), [list(out.file_ids)])
+        columns = ", ".join(Chosen.__dataclass_fields__)
+        query = f"SELECT {columns} FROM ({CANDIDATES.format(table=self.table)}) {ORDER}"
+        rows = self.con.execute(query, [list(out.file_ids)]).fetchall()
         dataset = self.pipeline.dataset.name
         labelled = _labelled(self.lake, dataset, self.kind)
-        found = [Chosen(**{name: row[name] for name in Chosen.__dataclass_fields__}) for row in rows]
+        found = [Chosen(*row) for row in rows]
         kept = {one.key for one in also}
         fresh = [
             one
