@@ -22,6 +22,7 @@ SLOPE, OFFSET = 16.0, 3.2
 MOST = 5.0  # one window says no more than that
 SILENT = 0.15  # below this score of voices nobody speaks, and that no music is heard says little: a pause has none
 SILENCE_WEIGHT = 0.3
+CLEAR = 2.0  # a window says something from here on
 SWITCH = 6.0  # what it costs to begin or to end music, in the evidence's unit
 MAX_GAP_S = 3.0  # a pause or a break in the music, and it goes on
 MIN_OUTRO_S = 2.9  # anything shorter is a jingle or a mistake of the tagger
@@ -78,13 +79,21 @@ def likeliest_path(evidence: Array, switch: float = SWITCH) -> Array:
 
 
 def runs(heard: Heard) -> list[tuple[int, int]]:
-    """First and last-but-one window of each stretch of music; gaps up to MAX_GAP_S do not break it."""
+    """First window and the one after the last of each stretch of music; gaps up to MAX_GAP_S do not break it.
+
+    Music may begin softly under speech, in windows that say little; such windows are no part of its end.
+    """
     inside = np.flatnonzero(likeliest_path(heard.music))
     if not len(inside):
         return []
     breaks = np.flatnonzero(np.diff(heard.start_s[inside]) > MAX_GAP_S + STEP_S)
     firsts, lasts = np.r_[0, breaks + 1], np.r_[breaks, len(inside) - 1]
-    return [(int(inside[a]), int(inside[b]) + 1) for a, b in zip(firsts, lasts, strict=True)]
+    clear = heard.music >= CLEAR
+    found = []
+    for begin, end in zip(inside[firsts].tolist(), inside[lasts].tolist(), strict=True):
+        said = np.flatnonzero(clear[begin : end + 1])
+        found.append((begin, begin + int(said[-1]) + 1 if len(said) else end + 1))
+    return found
 
 
 def find(heard: Heard) -> Found:
@@ -93,14 +102,22 @@ def find(heard: Heard) -> Found:
     Where music seems to be under everything, more evidence is asked for: then an outro is where it comes to the fore.
     Music from the first window to the last is neither outro nor intro: nothing comes before it or after it.
     """
-    if not len(heard.start_s):
-        return NOTHING
+    return _judge(*_asked(heard)) if len(heard.start_s) else NOTHING
+
+
+def music_spans(heard: Heard) -> list[tuple[float, float]]:
+    """Start and end, in seconds, of each stretch of music that `find` chooses from."""
+    return [(float(heard.start_s[a]), float(heard.start_s[b - 1]) + STEP_S) for a, b in _asked(heard)[1]]
+
+
+def _asked(heard: Heard) -> tuple[Heard, list[tuple[int, int]]]:
+    """The evidence as strict as it has to be, and its stretches of music."""
     for more in STRICTER:
         asked = Heard(heard.start_s, heard.music - more, heard.speech)
         stretches = runs(asked)
         if not stretches or stretches[-1][0] > 0:
             break
-    return _judge(asked, stretches)
+    return asked, stretches
 
 
 def _judge(heard: Heard, stretches: list[tuple[int, int]]) -> Found:

@@ -17,10 +17,11 @@ from avlake.learn.metrics import Score, Scored, scores_of_mixed
 from avlake.learn.outro_scores import Outro, outro_scores
 from avlake.learn.segments import (
     CLASSES,
+    MUSIC_HEARD,
     Segments,
     Tags,
-    read_segments,
-    read_tags,
+    music_heard,
+    read_all,
     segment_tags,
     tags_of,
     unknown_segments,
@@ -62,7 +63,8 @@ class OutrosModel:
         rows, tags = measured["segment_features"], tags_of(measured["audio_tags"])
         if not len(tags.start_s):
             raise Quarantined("too_short", "no window of it was tagged")
-        columns = segment_tags(tags, np.asarray(rows.column("start_s")))
+        start_s, end_s = (np.asarray(rows.column(name)) for name in ("start_s", "end_s"))
+        columns = segment_tags(tags, start_s) | {MUSIC_HEARD: music_heard(tags, start_s, end_s)}
         X = np.column_stack(
             [columns[name] if name in columns else np.asarray(rows.column(name)) for name in self.features]
         )
@@ -81,9 +83,10 @@ class OutrosModel:
             WorkError: if people labelled nothing there.
         """
         named = {"dataset": dataset} | ({"drop_date": drop} if drop else {})
-        segments = read_segments(con, self.table, " AND ".join(f"{name} = ${name}" for name in named), **named)
+        where = " AND ".join(f"{name} = ${name}" for name in named)
+        segments, tags = read_all(con, self.table, where, **named)
         judged, place = self.judge(segments).music[VOTE], f"{dataset}/{drop or 'all drops'}"
-        outros = {one.episode.path: one for one in find_all(con, segments, judged)}
+        outros = {one.episode.path: one for one in find_all(segments, tags, judged)}
         table: list[Score] = []
         for name, groups in (("seen", True), ("unseen", False)):
             here = np.isin(segments.path, self.reference.groups) == groups
@@ -99,7 +102,7 @@ class OutrosModel:
 
     def drift(self, con: duckdb.DuckDBPyConnection) -> list[Drift]:
         """Each drop against what was trained on, in order of time."""
-        segments = read_segments(con, self.table, "kept")
+        segments, _ = read_all(con, self.table, "kept")
         X, y = segments.columns(self.reference.features), with_music(segments)
         found = []
         for drop in np.unique(segments.drop):
@@ -131,10 +134,10 @@ def said(tags: Tags | None, segments: Segments, music: Array) -> Found:
     return replace(found, confidence=found.confidence * DOUBT) if doubted else found
 
 
-def find_all(con: duckdb.DuckDBPyConnection, segments: Segments, music: Array) -> list[Outro]:
+def find_all(segments: Segments, tags: Mapping[str, Tags | None], music: Array) -> list[Outro]:
     """What is said of every episode, in order of file_id."""
     found = []
-    for episode, tags in read_tags(con, list(segments.episodes.values())):
-        rows = segments.file_id == episode.file_id
-        found.append(Outro(episode, said(tags, segments.rows(rows), music[rows])))
+    for file_id, episode in segments.episodes.items():
+        rows = segments.file_id == file_id
+        found.append(Outro(episode, said(tags[file_id], segments.rows(rows), music[rows])))
     return found

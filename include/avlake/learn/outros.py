@@ -49,7 +49,7 @@ from avlake.learn.drift import Reference, make_reference
 from avlake.learn.outro_card import outro_card
 from avlake.learn.outro_model import OutrosModel, find_all, with_music
 from avlake.learn.outro_scores import Outro, counts_of, outro_scores, segment_scores, words
-from avlake.learn.segments import CLASSES, KINDS, Segments, read_segments
+from avlake.learn.segments import CLASSES, KINDS, Segments, read_all
 from avlake.learn.trial import Fitted, Judged, Trial, hold_out, learnable, train
 from avlake.learn.vote import CANDIDATES, FOLDS, PARTS, VOTE, WEIGHTS, Voters
 from avlake.tables import MODEL_RUNS, PODCAST_OUTROS, Table
@@ -88,14 +88,14 @@ class OutrosLearner:
             return self._train(con, measured, progress)
 
     def _train(self, con: duckdb.DuckDBPyConnection, measured: Mapping[str, Measured], progress: Progress) -> Trained:
-        segments = read_segments(con, self.table)
+        segments, tags = read_all(con, self.table)
         rows, seeded = learnable(segments)
         trial = hold_out(segments, rows, progress, seed=self.seed)
         progress("fit the vote", 0, 2)
         fitted = train(segments, np.flatnonzero(rows), seed=self.seed)
         progress("fit the vote", 1, 2)
         judged = fitted.judge(segments)
-        outros = find_all(con, segments, judged.music[VOTE])
+        outros = find_all(segments, tags, judged.music[VOTE])
         progress("fit the vote", 2, 2)
         table = [*segment_scores(segments, trial), *outro_scores(outros)]
         counts = counts_of(segments, trial, seeded)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from avlake.errors import WorkError
-from avlake.learn.boundaries import STEP_S, Heard, tag_evidence
+from avlake.learn.boundaries import STEP_S, Heard, music_spans, tag_evidence
 
 if TYPE_CHECKING:
     import duckdb
@@ -21,6 +21,7 @@ KINDS = ("both", "dialogue", "music")
 CLASSES = ("dialogue", "music")  # music: also under speech
 HUMAN = ("human", "human_outro")
 TAGS = tuple(f"tag_{what}_{how}" for how in ("mean", "max") for what in ("speech", "music", "speech_any", "music_any"))
+MUSIC_HEARD = "heard_music_heard"  # the one feature that gold does not have
 NO_FEATURES = frozenset(["start_s", "end_s", "label_outro_start_s", "label_intro_end_s"])
 EPISODES_AT_ONCE = 50
 
@@ -165,8 +166,17 @@ def tags_of(rows: pa.RecordBatch | pa.Table) -> Tags:
     return Tags(columns[1][chosen].astype(float), np.column_stack(columns[2:])[chosen].astype(np.float32))
 
 
-def read_tags(con: duckdb.DuckDBPyConnection, episodes: Sequence[Episode]) -> Iterator[tuple[Episode, Tags | None]]:
-    """The tags of episodes, as of the drop that gold has each from; None of one without."""
+def read_all(
+    con: duckdb.DuckDBPyConnection, table: str, where: str = "true", **values: str
+) -> tuple[Segments, dict[str, Tags | None]]:
+    """Segments as `read_segments` gives them, with MUSIC_HEARD, and the tags of their episodes by file_id."""
+    segments = read_segments(con, table, where, **values)
+    tags = dict(read_tags(con, list(segments.episodes.values())))
+    return add_music_heard(segments, tags), tags
+
+
+def read_tags(con: duckdb.DuckDBPyConnection, episodes: Sequence[Episode]) -> Iterator[tuple[str, Tags | None]]:
+    """The tags of episodes by file_id, as of the drop that gold has each from; None of one without."""
     for at in range(0, len(episodes), EPISODES_AT_ONCE):
         some = episodes[at : at + EPISODES_AT_ONCE]
         rows = con.execute(
@@ -179,7 +189,19 @@ def read_tags(con: duckdb.DuckDBPyConnection, episodes: Sequence[Episode]) -> It
         names, first, count = np.unique(ids, return_index=True, return_counts=True)
         place = {str(name): (int(a), int(n)) for name, a, n in zip(names, first, count, strict=True)}
         for one in some:
-            yield one, tags_of(rows.slice(*place[one.file_id])) if one.file_id in place else None
+            yield one.file_id, tags_of(rows.slice(*place[one.file_id])) if one.file_id in place else None
+
+
+def music_heard(tags: Tags, start_s: Array, end_s: Array) -> Array:
+    """(n,) t / (t + 1), for t seconds of each segment in which the likeliest path hears music.
+
+    A bed of a second shows in no mean of a segment; so the first second counts as much as all others.
+    """
+    covered = np.zeros(len(start_s))
+    for begin, end in music_spans(tags.heard):
+        covered += np.clip(np.minimum(end_s, end) - np.maximum(start_s, begin), 0, None)
+    heard: Array = (covered / (covered + 1)).astype(np.float32)
+    return heard
 
 
 def segment_tags(tags: Tags, start_s: Array) -> dict[str, Array]:
@@ -193,6 +215,16 @@ def segment_tags(tags: Tags, start_s: Array) -> dict[str, Array]:
             for what, value in zip(SCORES, values, strict=True):
                 found[f"tag_{what}_{how}"][segment] = value
     return found
+
+
+def add_music_heard(segments: Segments, tags: Mapping[str, Tags | None]) -> Segments:
+    """The segments with the feature MUSIC_HEARD, from the tags by file_id."""
+    ratio = np.zeros(len(segments), dtype=np.float32)
+    for file_id, one in tags.items():
+        if one is not None:
+            rows = segments.file_id == file_id
+            ratio[rows] = music_heard(one, segments.start_s[rows], segments.end_s[rows])
+    return replace(segments, X=np.column_stack([segments.X, ratio]), features=(*segments.features, MUSIC_HEARD))
 
 
 def unknown_segments(X: Array, features: tuple[str, ...], rows: pa.RecordBatch) -> Segments:

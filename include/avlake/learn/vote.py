@@ -48,7 +48,7 @@ PARTS = (
         FOREST,
         _forest,
         {
-            "max_features": ("sqrt", 0.2, 0.4),
+            "max_features": ("sqrt", 0.3, 0.6),
             "min_samples_leaf": (1, 2, 4, 8),
             "max_depth": (4, 8, 16),
             "class_weight": (None, "balanced"),
@@ -62,7 +62,7 @@ PARTS = (
             "learning_rate": (0.05, 0.1, 0.2),
             "max_depth": (2, 3),
             "subsample": (0.6, 0.8),
-            "max_features": ("sqrt", 0.2),
+            "max_features": ("sqrt", 0.3, 1.0),
             "min_samples_leaf": (1, 4, 8),
         },
     ),
