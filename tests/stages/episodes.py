@@ -23,7 +23,7 @@ from avlake.tables import EXTRACTIONS, Table
 PIPELINE, DATASET, DROP, RUN = "podcast_outros", "podcasts", "2026-09-01", "train-1"
 TABLE = "gold.podcast_segments"
 RATE, SEGMENT_S, SEGMENTS, FEATURES = 8_000, 4.0, 8, 6
-PATHS = ("a/one.wav", "two.wav", "three, 3.wav", "=four.wav")
+PATHS = ("a/one.wav", "two <b>$x_{$ 二.wav", "three, 3.wav", "=four.wav")
 MUSIC_FROM = 6  # segments from here on sound like music
 
 

@@ -19,6 +19,7 @@ from episodes import (
     RUN,
     SEGMENT_S,
     SEGMENTS,
+    TABLE,
     make_lake,
     put_gold,
     put_model,
@@ -32,6 +33,7 @@ from avlake.settings import Settings
 from avlake.stages.audits import audit_result
 from avlake.stages.batch_files import Chosen
 from avlake.stages.batches import audit_batch, choose_next, draw_audit, next_batch
+from avlake.stages.export import export
 from avlake.stages.labelling import import_file
 
 
@@ -107,6 +109,10 @@ def test_without_a_model_regions_and_episodes_are_covered(tmp_path):
     rows = json.loads((tmp_path / "batch" / "batch.json").read_text(encoding="utf-8"))
     assert [row["item"].removeprefix("podcasts/") for row in rows] == [one.path for one in batch.chosen]
     assert all(row["value"] is None and row["predicted"] is None and row["machine_label"] for row in rows)
+    filled = tmp_path / "filled.json"
+    filled.write_text(json.dumps([row | {"value": "both"} if i % 2 else row for i, row in enumerate(rows)]))
+    done = import_file(settings, file=str(filled), who="ann")
+    assert (done.added, done.empty, done.no_file) == (4, 4, 0)
 
 
 def test_a_filled_batch_is_imported_as_it_is_and_not_asked_again(own, tmp_path):
@@ -131,6 +137,12 @@ def test_segments_of_labelled_outros_and_rejected_ones_are_not_asked_about(own, 
     put_gold(own, label_source="human", label="music")
     with pytest.raises(RequestError, match="nothing is left to label"):
         next_batch(own, pipeline=PIPELINE, to=str(tmp_path / "other"))
+
+
+def test_an_exported_playlist_points_into_the_episodes(shared, tmp_path):
+    export(shared, table=TABLE, to=str(tmp_path / "all"), form="m3u", where="segment_index = 3")
+    text = (tmp_path / "all" / "podcast_segments.m3u8").read_text(encoding="utf-8")
+    assert text.count("#EXTVLCOPT:start-time=12.000\n#EXTVLCOPT:stop-time=16.000\n") == len(PATHS)
 
 
 def test_what_is_there_stays(shared, tmp_path):

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from matplotlib.font_manager import findfont, get_font
 
 from avlake.learn.metrics import Score
 from avlake.learn.plots import COLOURS, FAINT, INK, new_figure, to_png
 
 Array = np.ndarray[Any, Any]
 
+LONGEST_TITLE = 70  # characters
 MUSIC, SPEECH, LABELLED = COLOURS[0], COLOURS[1], COLOURS[2]
 
 
@@ -50,10 +52,17 @@ def timelines(episodes: Sequence[Timeline]) -> bytes:
             ax.axvline(one.label_outro_start_s, color=LABELLED, lw=1.8, ls="--")
         ax.set(xlim=(0, one.duration_s), ylim=(-0.03, 1.03), yticks=[])
         ax.tick_params(labelsize=6)
-        ax.set_title(one.title, fontsize=7, loc="left", pad=2)
+        ax.set_title(_drawable(one.title), fontsize=7, loc="left", pad=2, parse_math=False)
     for ax in axes[len(episodes) :]:
         ax.set_visible(False)
     return to_png(figure)
+
+
+def _drawable(text: str) -> str:
+    """Without characters that the font has no glyph for, and short enough: names of files have anything in them."""
+    known = get_font(findfont("DejaVu Sans")).get_charmap()
+    plain = "".join(c if ord(c) in known else "?" for c in text)
+    return plain if len(plain) <= LONGEST_TITLE else f"{plain[: LONGEST_TITLE // 2]}...{plain[-LONGEST_TITLE // 2 :]}"
 
 
 def confusion(truth: Sequence[str], said: Sequence[str], classes: Sequence[str]) -> tuple[Array, str, Sequence[str]]:

@@ -10,10 +10,12 @@ import base64
 import io
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from avlake.errors import AvlakeError
@@ -64,8 +66,11 @@ def render(page: Page) -> bytes:
     files = artifacts.read_files(store, chosen.folder)
     description, verdict = json.loads(files["features.json"]), json.loads(files[VERDICT])
     scores = [Score(**record) for record in json.loads(files["metrics.json"])]
-    predicted = _left(page, pq.read_table(io.BytesIO(files["predictions.parquet"])).to_pylist())
-    outros = _in_order(_left(page, json.loads(files["outros.json"])))
+    predicted = pq.read_table(io.BytesIO(files["predictions.parquet"]))
+    if page.out.file_ids:
+        predicted = predicted.filter(~pc.field("file_id").isin(pa.array(page.out.file_ids)))
+    out = set(page.out.file_ids)
+    outros = _in_order([one for one in json.loads(files["outros.json"]) if one["file_id"] not in out])
     found = explored(page.lake, con, TABLE, page.out)
     pictures = _compared_picture(scores) | _confusions(predicted)
     if drawn := _timelines(page, outros[:MOST_DRAWN], predicted):
@@ -110,12 +115,6 @@ def render(page: Page) -> bytes:
         data=describe(con, TABLE, taken_down=str(page.out)),
         card=files["card.md"].decode(),
     )
-
-
-def _left(page: Page, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows of files without those that were taken down since they were written."""
-    out = set(page.out.file_ids)
-    return [row for row in rows if row["file_id"] not in out]
 
 
 def _in_order(outros: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -175,9 +174,10 @@ def _compared_picture(scores: Sequence[Score]) -> dict[str, bytes]:
     return {"compared": episode_plots.compared({s.model.replace("_", " "): s for s in models}, gaps)}
 
 
-def _confusions(predicted: Sequence[Mapping[str, Any]]) -> dict[str, bytes]:
+def _confusions(predicted: pa.Table) -> dict[str, bytes]:
     """What people said against what models said that had not seen the episode; nothing where there is nothing."""
-    told = [row for row in predicted if row["held_out"] and row["y"] is not None]
+    known = predicted.filter(pc.field("held_out") & pc.field("y").is_valid())
+    told = known.select(["y", VOTE, "label", "predicted"]).to_pylist()
     if not told:
         return {}
     names = ("dialogue", "music")
@@ -188,7 +188,7 @@ def _confusions(predicted: Sequence[Mapping[str, Any]]) -> dict[str, bytes]:
     return {"confusions": episode_plots.confusions(found)}
 
 
-def _timelines(page: Page, outros: Sequence[dict[str, Any]], predicted: Sequence[dict[str, Any]]) -> list[Timeline]:
+def _timelines(page: Page, outros: Sequence[dict[str, Any]], predicted: pa.Table) -> list[Timeline]:
     """The episodes as they are drawn: their tags, where the warehouse has them, and their segments."""
     ids = [one["file_id"] for one in outros]
     tags: dict[str, list[tuple[float, ...]]] = {one: [] for one in ids}
@@ -198,13 +198,13 @@ def _timelines(page: Page, outros: Sequence[dict[str, Any]], predicted: Sequence
         for file_id, *heard in page.con.execute(query, [ids]).fetchall():
             tags[file_id].append(tuple(heard))
     segments: dict[str, list[dict[str, Any]]] = {one: [] for one in ids}
-    for segment in predicted:
-        if segment["file_id"] in segments:
-            segments[segment["file_id"]].append(segment)
+    mine = predicted.filter(pc.field("file_id").isin(pa.array(ids, pa.string())))
+    for segment in mine.select(["file_id", "start_s", "end_s", VOTE]).to_pylist():
+        segments[segment["file_id"]].append(segment)
     drawn = []
     for one in outros:
         scores = np.array(tags[one["file_id"]], float).reshape(-1, 3)
-        mine = segments[one["file_id"]]
+        parts = segments[one["file_id"]]
         drawn.append(
             Timeline(
                 title=f"{one['path']} ({one['result']})",
@@ -212,8 +212,8 @@ def _timelines(page: Page, outros: Sequence[dict[str, Any]], predicted: Sequence
                 tag_s=scores[:, 0],
                 music=scores[:, 1],
                 speech=scores[:, 2],
-                segment_s=np.array([(row["start_s"], row["end_s"]) for row in mine]).reshape(-1, 2),
-                p_music=np.array([row[VOTE] for row in mine], float),
+                segment_s=np.array([(row["start_s"], row["end_s"]) for row in parts]).reshape(-1, 2),
+                p_music=np.array([row[VOTE] for row in parts], float),
                 **{name: one[name] for name in ("outro_start_s", "intro_end_s", "label_outro_start_s")},
             )
         )
