@@ -115,7 +115,7 @@ def _asked(heard: Heard) -> tuple[Heard, list[tuple[int, int]]]:
     for more in STRICTER:
         asked = Heard(heard.start_s, heard.music - more, heard.speech)
         stretches = runs(asked)
-        if not stretches or stretches[-1][0] > 0:
+        if not stretches or stretches[-1][0] > 0 or _spoken_s(heard, stretches[-1][1]) > MAX_SPEECH_AFTER_S:
             break
     return asked, stretches
 
@@ -126,12 +126,17 @@ def _judge(heard: Heard, stretches: list[tuple[int, int]]) -> Found:
         return Found(None, None, _confidence(heard, 0, None, n))
     *others, (begin, end) = stretches
     before = others[-1][1] if others else 0
-    if float((heard.speech[end:] > SPOKEN).sum()) * STEP_S > MAX_SPEECH_AFTER_S:
+    if _spoken_s(heard, end) > MAX_SPEECH_AFTER_S:
         return Found(None, _intro_end(heard, stretches), _confidence(heard, end, None, n))
     if begin == 0 or (end - begin) * STEP_S < MIN_OUTRO_S:
         return Found(None, _intro_end(heard, stretches), _confidence(heard, before, None, n))
     start_s = float(heard.start_s[begin] + ONSET_S)
     return Found(start_s, _intro_end(heard, others), _confidence(heard, before, begin, end))
+
+
+def _spoken_s(heard: Heard, after: int) -> float:
+    """Seconds of speech from a window on."""
+    return float((heard.speech[after:] > SPOKEN).sum()) * STEP_S
 
 
 def _intro_end(heard: Heard, stretches: list[tuple[int, int]]) -> float | None:

@@ -69,13 +69,14 @@ class OutrosLearner:
     results: Table = MODEL_RUNS
     predicts: bool = True
     answers: tuple[str, ...] = ("outro_start_s", "intro_end_s", "confidence")
+    candidates: int = CANDIDATES  # settings tried of each part
     seed: int = 0
 
     def identity(self) -> dict[str, Any]:
         return {
             "version": self.version,
             "seed": self.seed,
-            "candidates": CANDIDATES,
+            "candidates": self.candidates,
             "folds": FOLDS,
             "settings": {part.name: {name: list(tried) for name, tried in part.settings.items()} for part in PARTS},
             "weights": WEIGHTS,
@@ -90,9 +91,10 @@ class OutrosLearner:
     def _train(self, con: duckdb.DuckDBPyConnection, measured: Mapping[str, Measured], progress: Progress) -> Trained:
         segments, tags = read_all(con, self.table)
         rows, seeded = learnable(segments)
-        trial = hold_out(segments, rows, progress, seed=self.seed)
+        tried = {"candidates": self.candidates, "seed": self.seed}
+        trial = hold_out(segments, rows, progress, **tried)
         progress("fit the vote", 0, 2)
-        fitted = train(segments, np.flatnonzero(rows), seed=self.seed)
+        fitted = train(segments, np.flatnonzero(rows), **tried)
         progress("fit the vote", 1, 2)
         judged = fitted.judge(segments)
         outros = find_all(segments, tags, judged.music[VOTE])

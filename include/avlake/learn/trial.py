@@ -84,13 +84,13 @@ def learnable(segments: Segments) -> tuple[Array, bool]:
     return (human | machine, bool(machine.any())) if seeded else (human, False)
 
 
-def train(segments: Segments, rows: Array, *, seed: int = 0) -> Fitted:
+def train(segments: Segments, rows: Array, *, candidates: int, seed: int) -> Fitted:
     """Search and fit on the rows given, all of which are labelled."""
     rows = _at_most(rows, segments.path, MAX_ROWS)
     X, y, kind, path = segments.X[rows], segments.y[rows], segments.kind[rows], segments.path[rows]
     if len(np.unique(y)) < 2:
         return Fitted(None, None, {})
-    settings = search(X, y, path, seed=seed)
+    settings = search(X, y, path, candidates=candidates, seed=seed)
     kinds = None if lacking(kind, path, TESTABLE, len(KINDS)) else fit(X, kind, settings, n_classes=3, seed=seed)
     return Fitted(fit(X, y, settings, seed=seed), kinds, settings)
 
@@ -104,7 +104,7 @@ class Trial:
     fold: Array  # (len(rows),)
 
 
-def hold_out(segments: Segments, rows: Array, progress: Progress, *, seed: int = 0) -> Trial:
+def hold_out(segments: Segments, rows: Array, progress: Progress, *, candidates: int, seed: int) -> Trial:
     """Judge each labelled episode by models that have not seen it.
 
     Args:
@@ -119,7 +119,8 @@ def hold_out(segments: Segments, rows: Array, progress: Progress, *, seed: int =
         progress("judge episodes not seen", i, FOLDS)
         held_out = tested[held]
         seen = np.flatnonzero(rows & ~np.isin(segments.path, segments.path[held_out]))
-        parts.append((held_out, train(segments, seen, seed=seed).judge(segments.rows(held_out)), i))
+        judged = train(segments, seen, candidates=candidates, seed=seed).judge(segments.rows(held_out))
+        parts.append((held_out, judged, i))
     progress("judge episodes not seen", FOLDS, FOLDS)
     order = np.argsort(np.concatenate([held for held, _, _ in parts]), kind="stable")
     music = {name: np.concatenate([one.music[name] for _, one, _ in parts])[order] for name in (*WEIGHTS, VOTE)}

@@ -88,13 +88,14 @@ class Voters:
         return found
 
 
-def search(X: Array, y: Array, group: Array, *, seed: int = 0) -> Settings:
+def search(X: Array, y: Array, group: Array, *, candidates: int = CANDIDATES, seed: int = 0) -> Settings:
     """For each part the settings with the smallest log loss over grouped folds; of equal ones those drawn first.
 
     Where there are too few groups for folds, the first drawn.
 
     Args:
         X: (n, n_features); y: (n,) classes from 0; group: (n,) never on both sides of a fold.
+        candidates: how many settings of each part are drawn.
     """
     if len(y) > SEARCHED_ROWS:
         rows = np.random.default_rng(seed).choice(len(y), SEARCHED_ROWS, replace=False)
@@ -103,11 +104,13 @@ def search(X: Array, y: Array, group: Array, *, seed: int = 0) -> Settings:
         folds = list(group_folds(y, group, n_folds=FOLDS, seed=seed))
     except WorkError:
         folds = []
-    return {part.name: _search(part, X, y, folds, seed) for part in PARTS}
+    return {part.name: _search(part, X, y, folds, candidates, seed) for part in PARTS}
 
 
-def _search(part: Part, X: Array, y: Array, folds: list[tuple[Array, Array]], seed: int) -> dict[str, Any]:
-    drawn = list(ParameterSampler(part.settings, CANDIDATES, random_state=seed))
+def _search(
+    part: Part, X: Array, y: Array, folds: list[tuple[Array, Array]], candidates: int, seed: int
+) -> dict[str, Any]:
+    drawn = list(ParameterSampler(part.settings, candidates, random_state=seed))
     losses = np.zeros(len(drawn))
     for i, settings in enumerate(drawn):
         for learn, held_out in folds:
