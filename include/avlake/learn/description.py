@@ -55,9 +55,11 @@ def describe(label: str | None, tags: Sequence[str] = (), scores: Sequence[float
     name = _clean(label or "")
     if name and name not in GENERIC:
         return f"Sound of {_phrase(name)}"
-    heard = []
+    heard: list[str] = []
     for tag, score in zip(tags, scores, strict=True):
-        if score >= MIN_SCORE and tag.lower() not in VAGUE and (phrase := _phrase(_clean(tag))) and phrase not in heard:
+        phrase = _phrase(_clean(tag)) if score >= MIN_SCORE and tag.lower() not in VAGUE else ""
+        said = set(" ".join(heard).split()) - {"a", "an"}
+        if phrase and said.isdisjoint(phrase.split()):  # `a bird and a bird vocalization` says one thing twice
             heard.append(phrase)
     if not heard:
         return "Sound effect" if name.startswith("sound effect") else NOTHING
