@@ -300,6 +300,7 @@ def test_parts_have_a_span_and_choose_what_they_are_about(tmp_path: Path) -> Non
         ('item,value\n"a,sfx\n', "line 2: unexpected end of data"),
         ("clip,value\na,sfx\n", "no column item, file, path, video_id.* it has clip, value"),
         ("item,note\na,b\n", "says nothing that is labelled. sound_effects: sound"),
+        ("file,outro_start_s,intro_end_s,confidence\na.mp3,60.5,,0.9\n", "this is what a model says"),
         ("item,value\n", "no rows of labels"),
         ("", "no rows of labels"),
         ("item,value,dataset\na,sfx,ava\n", "its column dataset has ava"),

@@ -136,7 +136,6 @@ def fold(lake: Lake) -> Folded:
             for name, rows in zip(some, pool.map(lambda name: _read(lake, name), some), strict=True):
                 if rows is None:
                     damaged.append(name)
-                    log.warning("%s holds no labels that can be read, and stays there", lake.store.uri_of(name))
                 else:
                     held[name] = rows
             if held and (sum(map(len, held.values())) >= ROWS_AT_ONCE or start + AT_ONCE >= len(names)):
@@ -178,9 +177,14 @@ def everything(lake: Lake) -> list[dict[str, Any]]:
 
 
 def _read(lake: Lake, name: str) -> list[dict[str, Any]] | None:
-    """The rows of a submission; None where it is none. One that was folded meanwhile has none any longer."""
-    if not SUBMISSION.fullmatch(name):
-        return None
+    """The rows of a submission; None, with a warning, where it is none. One folded meanwhile has none any longer."""
+    rows = _parsed(lake, name) if SUBMISSION.fullmatch(name) else None
+    if rows is None:
+        log.warning("%s holds no labels that can be read, and stays there: mend or remove it", lake.store.uri_of(name))
+    return rows
+
+
+def _parsed(lake: Lake, name: str) -> list[dict[str, Any]] | None:
     try:
         text = lake.store.read(name).decode()
         return [_row(json.loads(line), name) for line in text[:-1].split("\n")] if text.endswith("\n") else None

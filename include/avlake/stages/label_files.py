@@ -21,6 +21,7 @@ from avlake.stages.label_rows import LONGEST_WORD, Row, Rows, rows_of, short
 ITEM, VALUE, LAST_VALUE, SOURCE = ("item", "file", "path", "video_id"), ("value", "class"), "label", ("source", "batch")
 SPAN = ("start_s", "end_s")
 NONE, UNKNOWN = "none", "unknown"
+OF_A_MODEL = ("confidence", "run_id")  # columns of what `avlake predict` says, and of gold.podcast_outros
 SHOWN = 5  # problems of a file
 SECONDS = f"a number of seconds from 0 to {MOST_S:.0f}"
 
@@ -52,6 +53,11 @@ def read(file: str, pipeline: str | None = None) -> Read:
     columns = list(dict.fromkeys(name for _, row in rows for name in row))
     if not set(ITEM) & set(columns):
         raise RequestError(f"{file} has no column {', '.join(ITEM)}, which names the file; it has {', '.join(columns)}")
+    if said := next((name for name in OF_A_MODEL if name in columns), None):
+        raise RequestError(
+            f"{file} has a column {said}: this is what a model says. Where a person has checked every row, take the "
+            "column out and import it as theirs"
+        )
     return _checked(file, rows, columns, _layout(file, rows, columns, _asked(file, rows, pipeline)))
 
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import duckdb
 
 TABLE = "gold.sound_effects"
-SOUNDS, PLAYED_PER_GROUP, PLAYED_S = 15, 6, 5.0
+SOUNDS, MOST_MISTAKES, PLAYED_PER_GROUP, PLAYED_S = 15, 50, 6, 5.0
 CURVES = "curves.json"
 
 COUNTS = """
@@ -51,6 +51,11 @@ FROM {{table}} GROUP BY ALL ORDER BY clips DESC, 1 LIMIT {SOUNDS}
 BY_HUMAN = """
 SELECT human_sound AS "people heard", count(*) AS clips, count(*) FILTER (kept) AS kept
 FROM {table} WHERE human_sound IS NOT NULL GROUP BY ALL ORDER BY clips DESC, 1
+"""
+MISTAKEN = "kept != (human_sound = 'sfx')"
+MISTAKES = f"""
+SELECT path, human_sound, sound, kept, speech_score, music_score, speech_ratio, p_sfx, count(*) OVER () AS of
+FROM {{table}} WHERE {MISTAKEN} ORDER BY kept DESC, path LIMIT {MOST_MISTAKES}
 """
 INDEX = """
 SELECT drop_date AS "drop", source AS "index", max(value) FILTER (name = 'rows_without_clip') AS "rows without a clip",
@@ -69,7 +74,6 @@ def render(page: Page) -> bytes:
     files = artifacts.read_files(store, chosen.folder) if chosen else {}
     verdict = json.loads(files[VERDICT]) if VERDICT in files else None
     counts = records(con, COUNTS.format(table=table))[0]
-    mistakes = _mistakes(con, table, verdict)
     return html(
         "sound_effects.html",
         pipeline=pipeline.name,
@@ -85,13 +89,14 @@ def render(page: Page) -> bytes:
         reasons=reasons(con, table),
         sounds=records(con, BY_SOUND.format(table=table)),
         heard=records(con, BY_HUMAN.format(table=table)),
-        mistakes=mistakes,
-        played=_played(page, table, [row["path"] for row in mistakes]),
+        mistakes=records(con, MISTAKES.format(table=table)),
+        most_mistakes=MOST_MISTAKES,
+        played=_played(page, table),
         index=records(con, INDEX, [pipeline.dataset.name]) if exists(con, "silver.labels") else [],
         pictures={
             name: base64.b64encode(png).decode() for name, png in _pictures(con, table, thresholds, files).items()
         },
-        data=describe(con, table, taken_down=str(page.out)),
+        data=_data(con, table, str(page.out)),
         quarantine=quarantine(con, pipeline.dataset.name),
     )
 
@@ -148,25 +153,23 @@ def _errors(decisions: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
     return [{name: row.get(name, "") for name in names} for row in rows.values()]
 
 
-def _mistakes(con: duckdb.DuckDBPyConnection, table: str, verdict: Mapping[str, Any] | None) -> list[dict[str, Any]]:
-    """The clips on which people and the decision in charge differ, as long as they are in gold."""
-    found = list(verdict["mistakes"]) if verdict else []
-    asked = [[row["path"] for row in found]]
-    there = con.execute(f"SELECT path FROM {table} WHERE path IN (SELECT unnest(?::VARCHAR[]))", asked).fetchall()
-    paths = {path for (path,) in there}
-    return [row for row in found if row["path"] in paths]
+def _data(con: duckdb.DuckDBPyConnection, table: str, taken_down: str) -> dict[str, Any]:
+    """The data card; who is in a clip is not known, so it counts no people."""
+    found = describe(con, table, taken_down=taken_down)
+    for name in ("origins", "drops"):
+        found[name] = [{what: n for what, n in row.items() if what != "people"} for row in found[name]]
+    return found
 
 
-def _played(page: Page, table: str, mistakes: list[str]) -> list[dict[str, Any]]:
+def _played(page: Page, table: str) -> list[dict[str, Any]]:
     """The first seconds of some clips: some that are kept, drawn by the hash of their name, and some mistakes."""
     rows = records(
         page.con,
         f"""SELECT file_id, path, kept, reject_reason, human_sound, audio_text_description AS says,
-            list_contains(?::VARCHAR[], path) AS mistaken
+            coalesce({MISTAKEN}, false) AS mistaken
         FROM {table} WHERE kept OR mistaken
         QUALIFY row_number() OVER (PARTITION BY mistaken ORDER BY sha256(file_id)) <= {PLAYED_PER_GROUP}
         ORDER BY mistaken DESC, sha256(file_id)""",
-        [mistakes],
     )
     sounds: dict[str, str] = {}
     if rows and exists(page.con, "bronze.files"):
