@@ -1,6 +1,7 @@
 """A gold run of talking heads without a scheduler (`dag.test`): over scores, unasked, and asked but not answered."""
 
 import csv
+import json
 from pathlib import Path
 
 import pytest
@@ -95,3 +96,25 @@ def test_what_is_measured_later_was_not_approved(lake, tmp_path):
     assert after != before
     read(settings, file=str(file), run_id="again")
     assert silver_mark(settings, "talking_heads") == after
+
+
+def test_a_gold_run_of_sound_effects_writes_its_list(lake, dags):
+    import pyarrow as pa
+
+    from avlake.stages.listing import COLUMNS
+    from avlake.tables import Table
+
+    rows = [
+        dict.fromkeys(COLUMNS) | {"file_id": path, "path": path, "kept": kept}
+        for path, kept in (("b.mp4", True), ("a.mp4", True), ("c.mp4", False))
+    ]
+    made = pa.Table.from_pylist(
+        rows, schema=pa.schema([(n, pa.bool_() if n == "kept" else pa.string()) for n in rows[0]])
+    )
+    gold = Table("gold.sound_effects", "clips", ("file_id",), made.schema, per_drop=False)
+    lake.replace_table(gold, [made], expected_version=lake.table_version(gold))
+    listed = dags["sound_effects_gold"].get_task("list").python_callable()
+    assert listed["rows"] == 2 and listed["changed"]
+    lines = Path(listed["uri"]).read_text().splitlines()
+    assert [json.loads(line)["path"] for line in lines] == ["a.mp4", "b.mp4"]
+    assert not dags["sound_effects_gold"].get_task("list").python_callable()["changed"]

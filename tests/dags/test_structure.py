@@ -46,7 +46,13 @@ class TestPipeline:
             "silver.budget": set(),
         }
         before = ["scores", "preview", "approve"] if PIPELINES[pipeline].approvable else []
-        assert [t.task_id for t in dags[f"{pipeline}_gold"].topological_sort()] == [*before, "curate", "publish"]
+        after = ["list"] if PIPELINES[pipeline].lists else []
+        assert [t.task_id for t in dags[f"{pipeline}_gold"].topological_sort()] == [
+            *before,
+            "curate",
+            *after,
+            "publish",
+        ]
         assert [t.task_id for t in dags[f"{pipeline}_train"].topological_sort()] == [
             "quiet",
             "train",

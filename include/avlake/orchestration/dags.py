@@ -30,7 +30,8 @@ def pipeline_dags(name: str, doc: str | None) -> None:
     with DAG(f"{name}_gold", schedule=woken, params=params.gold_params(name), max_active_runs=1, **same):
         before = [tasks.scores(name)] if pipeline.takes_scores else []
         before += approval.approve(name) if pipeline.approvable else []
-        chain(*before, tasks.curate(name), tasks.publish(name, wakes=True))
+        after = [tasks.listing(name)] if pipeline.lists else []
+        chain(*before, tasks.curate(name), *after, tasks.publish(name, wakes=True))
 
     woken = assets.fed_by(assets.warehouse(name))
     with DAG(f"{name}_train", schedule=woken, max_active_runs=1, **same):

@@ -5,6 +5,7 @@ Stages are imported inside the tasks, so that a Dag file stays cheap to parse.
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
@@ -157,6 +158,19 @@ def curate(pipeline: str) -> Any:
         return {"changed": report["changed"], **report["rows"]}
 
     return curate()
+
+
+def listing(pipeline: str) -> Any:
+    """Write the list of what the pipeline's gold keeps: also again, for an earlier attempt may have been cut short."""
+
+    @task(task_id="list")
+    def listing() -> dict[str, Any]:
+        from avlake.stages.listing import write_list
+
+        listed = write_list(task_settings(), pipeline=pipeline)
+        return asdict(listed) if listed else {}
+
+    return listing()
 
 
 def publish(pipeline: str, *, wakes: bool) -> Any:
