@@ -232,6 +232,7 @@ def test_labels_of_what_was_taken_down_are_nowhere(settings: Settings, lake: Lak
     after = deliver(lake, 1_000).tables["labels.human"]
     assert sorted(after.rows([""]).to_table()["item"].to_pylist()) == ["b/x.mp3", "y", "y.mp3"]
     assert before.slices != after.slices, "the warehouse notices"
+    assert {row[1] for row in labelling.exported(settings, history=True)} == {"b/x.mp3", "y", "y.mp3"}
 
 
 # --- files of labels

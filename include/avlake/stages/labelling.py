@@ -13,6 +13,7 @@ from avlake.pipelines import get_pipeline
 from avlake.settings import Settings
 from avlake.stages import human, label_files
 from avlake.stages.human import FORMULA, Said, harmless
+from avlake.stages.takedowns import excluded
 
 LONGEST_NAME = 200  # characters
 MACHINE = "machine"
@@ -85,12 +86,15 @@ def person(who: str) -> str:
 def exported(settings: Settings, *, pipeline: str | None = None, history: bool = False) -> list[tuple[Any, ...]]:
     """Labels in the order of `COLUMNS`, oldest first, folded or not: those that count, or all that was ever said.
 
-    They can be imported as they are. What was taken back is in the history alone, there as `unknown`.
+    They can be imported as they are. Those of what was taken down are left out. What was taken back is in the history alone, there as `unknown`.
 
     Raises:
         RequestError: for a pipeline that does not exist.
     """
-    rows = human.everything(Lake.open(settings))
+    lake = Lake.open(settings)
+    rows, out = human.everything(lake), excluded(lake)
+    gone = {(dataset, item) for dataset, items in out.items.items() for item in items}
+    rows = [row for row in rows if (row["dataset"], row["item"]) not in gone]
     if pipeline is not None:
         kinds = {kind.name for kind in get_pipeline(pipeline).labels}
         dataset = get_pipeline(pipeline).dataset.name
