@@ -86,7 +86,8 @@ def person(who: str) -> str:
 def exported(settings: Settings, *, pipeline: str | None = None, history: bool = False) -> list[tuple[Any, ...]]:
     """Labels in the order of `COLUMNS`, oldest first, folded or not: those that count, or all that was ever said.
 
-    They can be imported as they are. Those of what was taken down are left out. What was taken back is in the history alone, there as `unknown`.
+    They can be imported as they are. Those of what was taken down are left out; what was taken back is in the history
+    alone, there as `unknown`.
 
     Raises:
         RequestError: for a pipeline that does not exist.

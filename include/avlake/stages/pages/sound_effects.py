@@ -142,15 +142,15 @@ def _ends(score: Mapping[str, Any]) -> tuple[float, float] | None:
 
 
 def _errors(decisions: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """By what people heard, how many clips each decision keeps that could be judged."""
+    """By what people heard, on how many clips each decision errs that could be judged."""
     judged = [one for one in decisions if one["precision"]]
     rows: dict[str, dict[str, str]] = {}
     for one in judged:
         for error in one["errors"]:
             row = rows.setdefault(error["sound"], {"people heard": error["sound"]})
-            row[f"{one['name']} keeps"] = f"{error['kept']} of {error['of']}"
-    names = ["people heard", *(f"{one['name']} keeps" for one in judged)]
-    return [{name: row.get(name, "") for name in names} for row in rows.values()]
+            row[f"{one['name']} errs on"] = f"{error['wrong']} of {error['of']}"
+    names = ["people heard", *(f"{one['name']} errs on" for one in judged)]
+    return [{name: row.get(name, "none") for name in names} for row in rows.values()]
 
 
 def _data(con: duckdb.DuckDBPyConnection, table: str, taken_down: str) -> dict[str, Any]:
