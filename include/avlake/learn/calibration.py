@@ -10,9 +10,9 @@ and the threshold that it has to reach come from folds without it, the threshold
 Simon 2006, https://doi.org/10.1186/1471-2105-7-91). So precision and recall on labelled clips are those to expect of
 others. Both are means over several ways to fold, that it may not matter which.
 
-Two things are no matter of probability: a clip in which the voice detector hears speech for too long, and one in which
-the tagger is rather sure of speech, though the voice detector hears nobody, unless the dataset's label is of a voice: a
-baby's cry sounds like speech to a tagger. Their probability is 0.
+Some things are no matter of probability, for speech is to be in no clip that is kept: where the voice detector hears
+speech for too long, where it hears any and the tagger agrees, and where the tagger alone hears some, unless the
+dataset's label is of a voice, for a baby's cry sounds like speech to a tagger. There the probability is 0.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MIN_VIDEOS = 5  # they come from, of either answer
 REPEATS = 5
 INNER_FOLDS = 5
 STRENGTH = 1.0  # of the penalty on squared coefficients, of features of unit variance
-SURE_OF_SPEECH = 0.3
+ALONE, AGREED = 0.1, 0.05  # speech scores that rule a clip out; the second one where the voice detector hears any
 LOWEST = 1e-3  # of a score: below it scores say nothing
 CERTAIN = 1 - 1e-6
 NEVER = 1.0  # a threshold that nothing reaches
@@ -181,7 +181,8 @@ def _product(models: tuple[Any, Any], clips: Clips) -> Array:
 
 def _ruled(p: Array, clips: Clips) -> Array:
     voice = np.array([_says(SAYS_VOICE, sound) for sound in clips.sound], bool)
-    speaks = clips.speaks | ((clips.speech_score >= SURE_OF_SPEECH) & ~voice)
+    agreed = (clips.speech_ratio > 0) & (clips.speech_score >= AGREED)
+    speaks = clips.speaks | agreed | ((clips.speech_score >= ALONE) & ~voice)
     return np.where(speaks & np.isfinite(p), 0.0, p)
 
 

@@ -143,7 +143,7 @@ def words(found: Mapping[str, Any]) -> list[str]:
     if not found["calibrated"]:
         said = [
             f"{kept}; uncalibrated: nobody has labelled a clip, so how many of them are right is unknown.",
-            "Label some and import them with `avlake labels import FILE --by NAME`: then precision and recall are told.",
+            "Label some and import them with `avlake labels import FILE --by NAME`: so precision and recall get known.",
         ]
     else:
         judged = sorted(found["decisions"], key=lambda one: not one["in_charge"])
