@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pyarrow.compute as pc
+
 from avlake.lake import Lake
 from avlake.pipelines import PIPELINES
 from avlake.settings import Settings
+from avlake.stages import human
 from avlake.stages.curate import GoldSql
-from avlake.tables import BRONZE_FILES, CORE, CURATION_IMPACT, MODEL_RUNS
+from avlake.tables import BRONZE_FILES, CORE, CURATION_IMPACT, HUMAN_LABELS, MODEL_RUNS
 
 TABLE_COLUMNS = ("table", "rows", "drops", "what")
 SHOWN = 5  # drops
@@ -76,8 +79,20 @@ def _next_step(lake: Lake) -> str:
             return f"avlake run {pipeline.name} --source FOLDER  # measured, and no gold made of it yet"
         if not chosen(lake, pipeline.name):
             return f"avlake train {pipeline.name}"
+        if not pipeline.labels:
+            continue
+        if any(row["dataset"] == pipeline.dataset.name for row in human.inbox(lake)):
+            return f"avlake run {pipeline.name} --source FOLDER  # labels have come that gold does not have yet"
+        if not _labelled(lake, pipeline.dataset.name):
+            return f"avlake labels import FILE --by NAME --pipeline {pipeline.name}  # nobody has said what is heard"
     results = next(name for name in (MODEL_RUNS.name, CURATION_IMPACT.name) if lake.log_version(name))
     return f'avlake sql "SELECT * FROM {results} ORDER BY created_at DESC LIMIT 20"'
+
+
+def _labelled(lake: Lake, dataset: str) -> bool:
+    """Has anybody labelled anything of this data set?"""
+    said = lake.scan(HUMAN_LABELS.name)
+    return said is not None and said.count_rows(filter=pc.field("dataset") == dataset) > 0
 
 
 def _doc(name: str) -> str:

@@ -96,22 +96,26 @@ def airflow(monkeypatch):
         server.shutdown()
 
 
-def test_a_missing_model_file_holds_back_its_own_pipeline_alone(airflow, tmp_path, monkeypatch):
+def test_a_missing_model_file_holds_back_those_that_need_it_alone(airflow, tmp_path, monkeypatch):
     landing = tmp_path / "landing"
     write_drop(landing, DROPS[0], speakers=1, utterances=1)
-    clip = landing / "voxceleb" / DROPS[0] / "mp4" / "ann" / "v1" / "00001.mp4"
-    clip.parent.mkdir(parents=True)
-    clip.write_bytes(b"clip")
+    for clip in ("voxceleb/{}/mp4/ann/v1/00001.mp4", "vggsound/{}/ann_000001.mp4", "podcasts/{}/one.mp3"):
+        path = landing / clip.format(DROPS[0])
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"clip")
     monkeypatch.setenv("AVLAKE_URI", str(tmp_path / "lake"))
     monkeypatch.setenv("AVLAKE_LANDING", str(landing))
     monkeypatch.setenv("AVLAKE_MODELS", str(tmp_path / "models"))
-    with pytest.raises(AirflowFailException, match=r"blaze_face_short_range\.tflite is missing.*avlake models pull"):
-        start_runs("talking_heads")
+    needed = {"talking_heads": r"blaze_face_short_range\.tflite", "sound_effects": "yamnet", "podcast_outros": "yamnet"}
+    for name, model in needed.items():
+        with pytest.raises(AirflowFailException, match=rf"{name} has drops .*{model}.*avlake models pull"):
+            start_runs(name)
     assert airflow.started == []
     assert start_runs("voxforge_gender") == {"drops": 1, "started": 1}
     assert airflow.started == ["voxforge_gender"]
-    shutil.rmtree(landing / "voxceleb")
-    assert start_runs("talking_heads") == {"drops": 0, "started": 0}
+    for dataset in ("voxceleb", "vggsound", "podcasts"):
+        shutil.rmtree(landing / dataset)
+    assert [start_runs(name) for name in needed] == [{"drops": 0, "started": 0}] * len(needed)
 
 
 def test_clips_newly_sampled_start_a_run_for_their_drop_once(airflow, tmp_path, monkeypatch):

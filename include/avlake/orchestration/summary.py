@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 from avlake import warehouse
 from avlake.errors import AvlakeError
 from avlake.lake import Lake
+from avlake.learn.base import VERDICT, learner_of
 from avlake.orchestration.drops import Work
 from avlake.orchestration.server import USER, Server
 from avlake.overview import chosen
-from avlake.pipelines import get_pipeline
+from avlake.pipelines import Pipeline, get_pipeline
 from avlake.settings import Settings
 from avlake.stages import actual
 from avlake.stages.curate import GoldSql
@@ -28,9 +29,10 @@ SELECT {facts}, split, count(*) AS rows, count(DISTINCT path) AS files
 FROM gold.{name} WHERE kept GROUP BY ALL ORDER BY ALL LIMIT 8
 """
 DECISIONS = """
-SELECT kept, reject_reason, count(*) AS clips FROM gold.{name}
-GROUP BY ALL ORDER BY kept DESC, clips DESC, reject_reason LIMIT 12
+SELECT kept, reject_reason, count(*) AS n FROM gold.{name}
+GROUP BY ALL ORDER BY kept DESC, n DESC, reject_reason LIMIT 12
 """
+FOUND = "SELECT * EXCLUDE (file_id, dataset, kept, reject_reason, run_id) FROM {name} ORDER BY path LIMIT 12"
 METRICS = """
 SELECT model, split, metric, format('{:.3f}', value) AS value,
     format('{:.3f} to {:.3f}', ci_low, ci_high) AS "95 % interval", n
@@ -69,40 +71,49 @@ def print_summary(
     pipeline: str, settings: Settings, server: Server, work: Work, results: Mapping[str, Any], watch: Watch
 ) -> None:
     """Print to stdout what was made and what to try next; `results`: what the tasks `train` and `report` returned."""
-    lake = Lake.open(settings)
-    verdict = f"{chosen(lake, pipeline)['folder']}/verdict.json"  # of a learner that compares and leaves no model
-    predicts = not lake.store.exists(verdict)
+    lake, made = Lake.open(settings), get_pipeline(pipeline)
+    predicts = learner_of(made.learner).predicts
+    verdict = f"{chosen(lake, pipeline)['folder']}/{VERDICT}"
     again = f"make run PIPELINE={pipeline} SOURCE={work.source}"
-    if predicts:
-        _models(pipeline, settings)
-        again = f"make run SOURCE=FOLDER DROP={work.drops[-1]}"
-        also = f"avlake predict {pipeline} FILE.wav"
+    if lake.store.exists(verdict):
+        _decisions(made, settings, json.loads(lake.store.read(verdict))["words"])
     else:
-        _decisions(pipeline, settings, json.loads(lake.store.read(verdict))["words"])
-        also = f"avlake run {pipeline} --source {work.source} --set THRESHOLD=VALUE  # decodes nothing again"
+        _models(made, settings)
+        again = f"make run SOURCE=FOLDER DROP={work.drops[-1]}"
     print("\n".join(watch.compared()))
     print(f"{'model' if predicts else 'verdict':8} {results['train']['model']}, {results['train']['model_uri']}")
     print(f"report   {results['report']}")
+    if made.lists:
+        print(f"list     {lake.store.uri_of(f'exports/{pipeline}/{made.lists}')}")
     print(f"Airflow  {server.client().url}  user {USER}, password in {server.password_file}")
     print("\ntry next")
     print('  .venv/bin/avlake sql "SELECT status, error_class, count(*) AS n FROM ops.extractions GROUP BY ALL"')
-    print(f"  .venv/bin/{also}")
+    if made.labels:
+        print(f"  .venv/bin/avlake labels import FILE --by NAME --pipeline {pipeline}")
+    if predicts:
+        print(f"  .venv/bin/avlake predict {pipeline} FILE")
+    else:
+        print(
+            f"  .venv/bin/avlake run {pipeline} --source {work.source} --set THRESHOLD=VALUE  # decodes nothing again"
+        )
     print(f"  {again}")
 
 
-def _models(pipeline: str, settings: Settings) -> None:
-    gold = GoldSql.load(get_pipeline(pipeline).gold[0])
+def _models(pipeline: Pipeline, settings: Settings) -> None:
+    gold = GoldSql.load(pipeline.gold[0])
     facts = ", ".join(filter(None, (*gold.groups, gold.label)))
     with warehouse.connect(settings) as con:
         _query(con, ROWS.format(facts=facts, name=gold.name))
         print("balanced accuracy of the models compared; split leaky_random has speakers on both sides: no result")
-        con.sql(METRICS, params=[pipeline, pipeline]).show(max_rows=60, max_width=160)
+        con.sql(METRICS, params=[pipeline.name, pipeline.name]).show(max_rows=60, max_width=160)
 
 
-def _decisions(pipeline: str, settings: Settings, verdict: Sequence[str]) -> None:
-    """What was decided over the clips, and what the comparison of kept with all came to, in words."""
+def _decisions(pipeline: Pipeline, settings: Settings, verdict: Sequence[str]) -> None:
+    """What was decided over the clips or parts, what the model found in them, and what it all came to, in words."""
     with warehouse.connect(settings) as con:
-        _query(con, DECISIONS.format(name=get_pipeline(pipeline).gold[-1]))
+        _query(con, DECISIONS.format(name=pipeline.gold[-1]))
+        if pipeline.finds and pipeline.finds.name in warehouse.tables(con):
+            _query(con, FOUND.format(name=pipeline.finds.name))
     print("\n".join([*verdict, ""]))
 
 
