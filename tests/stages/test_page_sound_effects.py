@@ -222,7 +222,7 @@ def test_figures_are_those_of_gold_and_of_the_training(rich: tuple[Settings, lis
 def test_mistakes_and_some_of_what_is_kept_can_be_heard(rich: tuple[Settings, list[dict[str, Any]], Page]) -> None:
     _, rows, page = rich
     wrong = [row for row in rows if row["human_sound"] and row["kept"] != (row["human_sound"] == "sfx")]
-    assert wrong and all(page.count(row["path"]) == row["human_sound"] for row in wrong)
+    assert wrong and all(page.count(row["video_id"]) == row["human_sound"] for row in wrong)
     players = [a for tag, a in page.attributes if tag == "audio"]
     names = {a["aria-label"] for a in players}
     assert names <= {row["path"] for row in rows[:4]}, "of the others the lake has no bytes"
@@ -255,5 +255,5 @@ def test_what_was_taken_down_since_is_not_on_the_page(tmp_path: Path) -> None:
     before = page_of(settings)
     add(settings, files=[f"vggsound/{gone['path']}"], reason="asked", who="a test")
     after = page_of(settings)
-    assert gone["path"] in before.text and gone["path"] not in after.text
+    assert gone["video_id"] in before.text and gone["video_id"] not in after.text
     assert "clips40" in before.text and "clips39" in after.text
