@@ -231,3 +231,11 @@ def test_nothing_to_do_is_an_empty_answer(landing: Path, taken: Taken) -> None:
     assert json.loads(avlake(folder, *asked, "json").stdout) == []
     assert avlake(folder, *asked, "csv").stdout == "what,value,low,high\n"
     assert avlake(folder, *asked, "table").stdout.startswith("what  forecast  95 % interval\n")
+
+
+def test_rows_of_a_parquet_file_are_estimated_where_the_dataset_opens_it() -> None:
+    pilot, to_do = made_up({"a.parquet": 3, "b.parquet": 5, "vggsound.csv": 0})
+    effects = get_pipeline("sound_effects").dataset
+    told = forecast(pilot, to_do, is_media=effects.is_media, jobs=1, landing_is_remote=False, opens=effects.opens)
+    assert told["files"].value == pytest.approx(8)
+    assert told["media_s"].value > 0

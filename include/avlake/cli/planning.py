@@ -80,6 +80,7 @@ def plan(
             made,
             listing.to_do,
             is_media=chosen.dataset.is_media,
+            opens=chosen.dataset.opens,
             jobs=settings.jobs,
             files=files,
             landing_is_remote="://" in listing.uri,

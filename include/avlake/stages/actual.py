@@ -58,6 +58,7 @@ def expect(
             is_media=pipeline.dataset.is_media,
             jobs=settings.jobs,
             landing_is_remote="://" in listing.uri,
+            opens=pipeline.dataset.opens,
         )
     return _from_runs(rows, pipeline, listing, settings.jobs)
 

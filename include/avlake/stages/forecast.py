@@ -201,12 +201,14 @@ def forecast(
     jobs: int,
     files: int | None = None,
     landing_is_remote: bool,
+    opens: Callable[[str], bool] = is_archive,
 ) -> Forecast:
     """What is left to do, from a pilot.
 
     Args:
         is_media: is a file of this path measured?
         files: extrapolate to so many delivered files like those of `to_do`, in drops as large as theirs.
+        opens: may a file of this path hold recordings?
     """
     pilot, basis = stored.pilot, f"a pilot of {len(stored.pilot.units)} files on {stored.created_at[:10]}"
     if not to_do:
@@ -216,7 +218,7 @@ def forecast(
     by_size = all(u.entry.size_bytes is not None for u in to_do)  # an HTTP index need not tell: then all are alike
     rest = [(u.entry.path, max(1.0, u.entry.size_bytes or 0.0) if by_size else 1.0) for u in to_do]
     scale, count, drops = 1.0, float(len(to_do)), float(len({u.drop for u in to_do}))
-    plain = sum(is_media(path) and not is_archive(path) for path, _ in rest)
+    plain = sum(is_media(path) and not opens(path) for path, _ in rest)
     if files is None:
         rest = [one for u, one in zip(to_do, rest, strict=True) if (u.drop, u.entry.path) not in measured]
     else:
@@ -241,11 +243,11 @@ def forecast(
         )
 
     def holding(path: str) -> bool:
-        return is_archive(path) or is_media(path)
+        return opens(path) or is_media(path)
 
     known_size = sum(size for _, size in rest) * scale + sum(u.size_bytes for u in inside)
     delivered = Estimate(known_size) if by_size else total("size_bytes")
-    media = total("files", is_archive) + Estimate(plain * scale, least=plain if files is None else 0.0)
+    media = total("files", opens) + Estimate(plain * scale, least=plain if files is None else 0.0)
     seconds = total("media_s", holding)
     handled = {"ingest": delivered, "bronze": total("kept_bytes"), "silver": seconds, "gold": seconds}
     shards = math.ceil(max(1.0, media.value / drops / FILES_PER_SHARD))  # of a drop; drops come one after another
