@@ -54,7 +54,8 @@ FROM {table} WHERE human_sound IS NOT NULL GROUP BY ALL ORDER BY clips DESC, 1
 """
 MISTAKEN = "kept != (human_sound = 'sfx')"
 MISTAKES = f"""
-SELECT video_id, human_sound, sound, kept, reject_reason, speech_score, music_score, speech_ratio, p_sfx, count(*) OVER () AS of
+SELECT video_id, human_sound, sound, kept, reject_reason, speech_score, music_score, speech_ratio, p_sfx,
+    count(*) OVER () AS of
 FROM {{table}} WHERE {MISTAKEN} ORDER BY kept DESC, path LIMIT {MOST_MISTAKES}
 """
 INDEX = """
