@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from typing import Any
 
@@ -105,8 +106,12 @@ def test_too_little_is_not_explored():
     assert explore.explore(same, "gold.segments") is None
 
 
-def test_words_say_what_the_figures_say(found):
-    words = {title: " ".join(said) for title, _, _, said in explore_plots.shown(found)}
+def test_pictures_say_in_words_what_they_show(found):
+    drawn = explore_plots.shown(found)
+    for _, name, png, _ in drawn:
+        picture = Image.open(io.BytesIO(png))
+        assert picture.width == 1080 and picture.convert("L").getextrema() != (255, 255), name
+    words = {title: " ".join(said) for title, _, _, said in drawn}
     text = " ".join(words.values())
     assert "of 8 components explain 90 % of the variance" in text
     assert f"highest at k = 3 ({dict(found.silhouettes)[3]:.2f}): reasonable structure" in text
@@ -127,11 +132,3 @@ def test_words_do_not_claim_structure_where_there_is_none():
         and "with people's labels" not in text
         and "with labels by the tags" in text
     )
-
-
-def test_pictures_are_drawn(found):
-    import io
-
-    for _, name, png, _ in explore_plots.shown(found):
-        picture = Image.open(io.BytesIO(png))
-        assert picture.width == 1080 and picture.convert("L").getextrema() != (255, 255), name
