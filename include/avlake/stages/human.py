@@ -48,18 +48,22 @@ log = logging.getLogger(__name__)
 # How a person may name a file: the better ways first. A name that means several files means none.
 NAMED = """
 CREATE TABLE human_items AS
-WITH media AS (
-    SELECT DISTINCT file_id, nfc_normalize(path) AS path, nfc_normalize(regexp_extract(path, '[^/]+$')) AS name
-    FROM labelled_files WHERE dataset = '{dataset}' AND is_labelled_media(path)
+WITH files AS (
+    SELECT DISTINCT file_id, path, nfc_normalize(path) AS item, nfc_normalize(regexp_extract(path, '[^/]+$')) AS name
+    FROM labelled_files WHERE dataset = '{dataset}'
 ), ways AS (
-    SELECT file_id, path AS item, 1 AS way FROM media
-    UNION ALL SELECT file_id, name, 2 FROM media
-    UNION ALL SELECT file_id, regexp_replace(name, '(.)\\.[^.]*$', '\\1'), 3 FROM media
-), all_ways AS (
-    SELECT * FROM ways UNION ALL SELECT file_id, '{dataset}/' || item, way + 0.5 FROM ways
+    SELECT file_id, path, item, 1 AS way FROM files
+    UNION ALL SELECT file_id, path, name, 2 FROM files
+    UNION ALL SELECT file_id, path, regexp_replace(name, '(.)\\.[^.]*$', '\\1'), 3 FROM files
+), meant AS (
+    SELECT * FROM ways SEMI JOIN labelled_items USING (item)
+    UNION ALL
+    SELECT * FROM (SELECT * REPLACE ('{dataset}/' || item AS item, way + 0.5 AS way) FROM ways)
+        SEMI JOIN labelled_items USING (item)
 )
 SELECT item, CASE WHEN count(DISTINCT file_id) = 1 THEN any_value(file_id) END AS file_id
-FROM all_ways GROUP BY item, way QUALIFY row_number() OVER (PARTITION BY item ORDER BY way) = 1
+FROM meant WHERE is_labelled_media(path)
+GROUP BY item, way QUALIFY row_number() OVER (PARTITION BY item ORDER BY way) = 1
 """
 COUNTED = """
 CREATE VIEW human_labels AS
@@ -227,13 +231,14 @@ def show(con: duckdb.DuckDBPyConnection, dataset: Dataset, files: ds.Dataset | N
         files: bronze.files, with what was taken down: a name that meant two files never means the one that is left.
         out: what was taken down; its labels are left out.
     """
-    find(con, dataset, files)
+    _find(con, dataset, files, f"SELECT DISTINCT item FROM labels.human WHERE dataset = '{dataset.name}'")
     con.execute("CREATE TABLE labels_out AS SELECT unnest(?::VARCHAR[]) AS file_id", [list(out.file_ids)])
     con.execute(COUNTED.format(dataset=dataset.name))
 
 
-def find(con: duckdb.DuckDBPyConnection, dataset: Dataset, files: ds.Dataset | None) -> None:
-    """Make the table `human_items`: item, and the file_id that it means; NULL where it means several."""
+def _find(con: duckdb.DuckDBPyConnection, dataset: Dataset, files: ds.Dataset | None, items: str) -> None:
+    """Make the table `human_items`: each item of a query that names a file, and its file_id; NULL if it has several."""
+    con.execute(f"CREATE TABLE labelled_items AS {items}")
     con.register("labelled_files", ds.dataset(BRONZE_FILES.schema.empty_table()) if files is None else files)
     bounded.predicate(con, "is_labelled_media", dataset.is_media)
     con.execute(NAMED.format(dataset=dataset.name))
@@ -244,8 +249,8 @@ def unknown(lake: Lake, dataset: Dataset, items: Iterable[str]) -> tuple[int, in
     """How many of these items name no media file of the lake as it is, and how many name several."""
     asked = [unicodedata.normalize("NFC", item) for item in {*items}]
     with bounded.connect() as con:
-        find(con, dataset, lake.scan(BRONZE_FILES.name))
         con.register("asked", pa.table({"item": pa.array(asked, pa.string())}))
+        _find(con, dataset, lake.scan(BRONZE_FILES.name), "FROM asked")
         none, several = con.execute(
             """SELECT count(*) FILTER (n.item IS NULL), count(*) FILTER (n.item IS NOT NULL AND file_id IS NULL)
             FROM asked LEFT JOIN human_items AS n USING (item)"""
