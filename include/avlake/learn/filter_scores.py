@@ -123,8 +123,9 @@ def plain(clips: Heard, limits: SoundEffectsThresholds, name: str = "plain") -> 
 def calibrated(clips: Heard) -> Decided:
     if not np.isfinite(clips.p_sfx).any():
         return Decided("calibrated", np.zeros(len(clips.paths), bool), clips.p_sfx, None, "too few clips are labelled")
-    others = clips.threshold[~clips.labelled & np.isfinite(clips.threshold)]
-    threshold = float(others[0]) if len(others) else None
+    known = np.isfinite(clips.threshold)
+    others = clips.threshold[known & ~clips.labelled]  # all of them have the same
+    threshold = float(others[0] if len(others) else clips.threshold[known].mean())
     return Decided("calibrated", clips.p_sfx >= clips.threshold, clips.p_sfx, threshold)
 
 

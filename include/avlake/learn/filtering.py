@@ -10,7 +10,8 @@ verdict.json    words            sentences, the most important one first
                 thresholds       those that decided: max_speech_score, max_music_score, max_speech_ratio, decision, ...
                 decisions        one entry per decision, `plain` and `calibrated` (and `panns` where it tagged), with
                                  name, in_charge, why_not (null, or why it cannot be judged), threshold (null but for
-                                 calibrated: of clips without a label), kept (of all clips), n (labelled clips),
+                                 calibrated: of clips without a label; where all have one, the mean), kept (of all
+                                 clips), n (labelled clips),
                                  true_positive, false_positive, false_negative, true_negative,
                                  precision / recall / f1 as {value, ci_low, ci_high} or null (f1 has no interval),
                                  average_precision (or null), errors: [{sound, wrong, of}] by what people heard

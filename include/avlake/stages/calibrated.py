@@ -9,7 +9,7 @@ import pyarrow as pa
 from duckdb.func import PythonUDFType
 
 from avlake.errors import RequestError
-from avlake.learn.calibration import Clips, calibrate, lacking
+from avlake.learn.calibration import NEVER, Clips, calibrate, lacking
 from avlake.learn.description import describe
 from avlake.stages import bounded
 from avlake.thresholds import SoundEffectsThresholds, Thresholds
@@ -103,7 +103,8 @@ def calibrated(con: duckdb.DuckDBPyConnection, dataset: str, *, thresholds: Thre
     A row for each clip that was measured; none where there are too few of people's labels.
 
     Raises:
-        RequestError: where they are too few and the calibrated decision is to decide, with the next step.
+        RequestError: where the calibrated decision is to decide, and they are too few for it, or for the precision that
+            is stated; with the next step.
     """
     assert isinstance(thresholds, SoundEffectsThresholds)
     labelled = con.execute(f"SELECT * {MEASURED} AND human_sound IS NOT NULL ORDER BY file_id").to_arrow_table()
@@ -119,6 +120,12 @@ def calibrated(con: duckdb.DuckDBPyConnection, dataset: str, *, thresholds: Thre
         con.unregister("nothing")
         return
     found = calibrate(known, human, min_precision=thresholds.min_precision)
+    if found.others_threshold == NEVER and thresholds.decision == "calibrated":
+        raise RequestError(
+            f"decision=calibrated: no threshold reaches min_precision {thresholds.min_precision} on {len(human)} "
+            "labelled clips. Label more with `avlake labels import FILE --by NAME`, lower min_precision, or set "
+            "decision=plain"
+        )
     con.register("known", _rows(labelled, found.p, found.threshold))
     con.execute("CREATE TABLE calibrated AS FROM known")
     con.unregister("known")
