@@ -47,22 +47,22 @@ log = logging.getLogger(__name__)
 
 # How a person may name a file: the better ways first. A name that means several files means none.
 NAMED = """
-CREATE TABLE human_items AS
+CREATE TABLE human_meant AS  -- first, or DuckDB would ask of every file whether it is media
 WITH files AS (
-    SELECT DISTINCT file_id, path, nfc_normalize(path) AS item, nfc_normalize(regexp_extract(path, '[^/]+$')) AS name
+    SELECT DISTINCT file_id, path, nfc_normalize(path) AS item, nfc_normalize(split_part(path, '/', -1)) AS name
     FROM labelled_files WHERE dataset = '{dataset}'
 ), ways AS (
     SELECT file_id, path, item, 1 AS way FROM files
     UNION ALL SELECT file_id, path, name, 2 FROM files
     UNION ALL SELECT file_id, path, regexp_replace(name, '(.)\\.[^.]*$', '\\1'), 3 FROM files
-), meant AS (
-    SELECT * FROM ways SEMI JOIN labelled_items USING (item)
-    UNION ALL
-    SELECT * FROM (SELECT * REPLACE ('{dataset}/' || item AS item, way + 0.5 AS way) FROM ways)
-        SEMI JOIN labelled_items USING (item)
 )
+SELECT * FROM ways SEMI JOIN labelled_items USING (item)
+UNION ALL
+SELECT * FROM (SELECT * REPLACE ('{dataset}/' || item AS item, way + 0.5 AS way) FROM ways)
+    SEMI JOIN labelled_items USING (item);
+CREATE TABLE human_items AS
 SELECT item, CASE WHEN count(DISTINCT file_id) = 1 THEN any_value(file_id) END AS file_id
-FROM meant WHERE is_labelled_media(path)
+FROM human_meant WHERE is_labelled_media(path)
 GROUP BY item, way QUALIFY row_number() OVER (PARTITION BY item ORDER BY way) = 1
 """
 COUNTED = """
