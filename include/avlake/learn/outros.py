@@ -1,7 +1,7 @@
 """The learner of `podcast_outros`: which segments have music in them, and where an episode's outro music starts.
 
 A random forest, gradient boosting and their vote (`learn.vote`) say what is heard in each segment; the boundaries come
-from finer evidence (`learn.hearing`, `learn.boundaries`). An episode is never on both sides of a split.
+from finer evidence, the tags of every second (`learn.boundaries`). An episode is never on both sides of a split.
 
 What a training leaves:
 
