@@ -199,7 +199,8 @@ def test_the_verdict_counts_mistakes_and_compares_taggers(settings: Settings) ->
 @pytest.mark.skipif(not (SHARED / "data/truth/vggsound.csv").exists(), reason="needs ../shared/data")
 @pytest.mark.skipif(not (SHARED / "models/yamnet.tflite").exists(), reason="needs ../shared/models")
 def test_real_clips_are_told_apart(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AVLAKE_MODELS", str(SHARED / "models"))
+    monkeypatch.setenv("AVLAKE_MODELS", str(SHARED / "models"))  # for the processes that measure
+    settings = settings.model_copy(update={"models": SHARED / "models"})
     monkeypatch.setattr(calibration, "REPEATS", 5)
     run(settings, pipeline=PIPELINE, source=str(SHARED / "data/landing"), train=False)
     with (SHARED / "data/truth/vggsound.csv").open() as file:
