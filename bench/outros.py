@@ -4,7 +4,8 @@
 
 Needs ../shared/data and AVLAKE_MODELS: voices of VoxForge, music clips of VGGSound (shorter than an outro they are left
 out). Kinds: an outro after the speech; one that comes in under it (`bed`), so many dB below it; an intro and an outro;
-a jingle that speech follows; none. Music fades in over up to 3 s in half of them, and out in some. The constants of `learn.boundaries` were chosen on other draws of the same clips.
+a jingle that speech follows; none. Music fades in over up to 3 s in half of them, and out in some.
+The constants of `learn.boundaries` were chosen on other draws of the same clips.
 """
 
 from __future__ import annotations
