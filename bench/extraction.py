@@ -27,7 +27,6 @@ import numpy as np
 from avlake.extractors import soundscape
 from avlake.extractors.audio_quality import AudioQuality
 from avlake.extractors.segment_features import SegmentFeatures
-from avlake.extractors.segment_windows import SegmentWindows
 from avlake.extractors.voice_features import FEATURES, VoiceFeatures
 from avlake.media.clip import SAMPLE_RATE, Clip
 
@@ -101,30 +100,24 @@ def peers(content: bytes) -> list[Peer]:
 
 
 class Played:
-    """A clip of samples at hand, as the extractors of segments use one: the listener they share hears them once."""
+    """A clip of samples at hand, as the extractor of segments uses one."""
 
     def __init__(self, samples: np.ndarray) -> None:
         self.samples = samples
-        self.listeners: dict[str, Any] = {}
 
     def heard(self, name: str) -> Any:
-        if name not in self.listeners:
-            self.listeners[name] = SegmentFeatures().listen()[name]()
-            self.listeners[name].hear(self.samples)
-        return self.listeners[name]
+        listener = SegmentFeatures().listen()[name]()
+        listener.hear(self.samples)
+        return listener
 
 
 def of_segments(content: bytes) -> list[Peer]:
-    """Recordings of any length: their segments and windows, and each feature of the same sound by librosa."""
-
-    def ours(clip: Played) -> list[dict[str, Any]]:
-        return [kind.measure(clip) for kind in (SegmentFeatures(), SegmentWindows())]
-
-    samples = Clip(content).audio.samples
-    parts = sum(len(columns["start_s"]) for columns in ours(Played(samples)))
+    """Recordings of any length: their segments, and each feature of the same sound by librosa."""
+    ours, samples = SegmentFeatures().measure, Clip(content).audio.samples
+    parts = len(ours(Played(samples))["start_s"])
     gives = f"{parts} parts x {len(soundscape.FEATURES)}"
     return [
-        Peer("segment_features + segment_windows", gives, ours, lambda: Played(samples)),
+        Peer("segment_features", gives, ours, lambda: Played(samples)),
         Peer("librosa, feature by feature", f"{len(LIBROSA)} features", feature_by_feature, lambda: samples),
         *(Peer(f"  {name}", "per frame", run, lambda: samples) for name, run in LIBROSA.items()),
     ]

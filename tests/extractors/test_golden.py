@@ -17,12 +17,11 @@ from avlake.extractors.audio_quality import AudioQuality
 from avlake.extractors.base import Extractor, register
 from avlake.extractors.media import Media
 from avlake.extractors.segment_features import SegmentFeatures
-from avlake.extractors.segment_windows import SegmentWindows
 from avlake.extractors.voice_features import VoiceFeatures
 from avlake.media.clip import Clip
 
 GOLDEN = Path(__file__).with_name("golden.json")
-EXTRACTORS = (VoiceFeatures, AudioQuality, Media, SegmentFeatures, SegmentWindows)
+EXTRACTORS = (VoiceFeatures, AudioQuality, Media, SegmentFeatures)
 
 
 def recording() -> bytes:

@@ -8,10 +8,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from avlake.errors import Quarantined
-from avlake.extractors import base, segment_features, segment_windows
+from avlake.extractors import base, segment_features
 from avlake.extractors.harmonicity import harmonics_to_noise_db
 from avlake.extractors.segment_features import SegmentFeatures, cuts
-from avlake.extractors.segment_windows import SegmentWindows
 from avlake.extractors.soundscape import FEATURES, Soundscape
 from avlake.extractors.spectrum import frames, spectrogram
 from avlake.media.clip import SAMPLE_RATE, Clip
@@ -20,18 +19,10 @@ SECOND = SAMPLE_RATE
 STFT = {"n_fft": 2048, "hop_length": 500}
 
 
-def measured(clip: Clip, *extractors: base.Extractor) -> list[dict[str, np.ndarray]]:
-    able = base.register(clip, extractors, streams=("audio",))
-    assert not clip.keep_samples
-    return [extractor.measure(clip) for extractor in able]
-
-
 def segments(clip: Clip, **params) -> dict[str, np.ndarray]:
-    return measured(clip, SegmentFeatures(segment_features.Params(**params)))[0]
-
-
-def windows(clip: Clip, **params) -> dict[str, np.ndarray]:
-    return measured(clip, SegmentWindows(segment_windows.Params(**params)))[0]
+    (able,) = base.register(clip, [SegmentFeatures(segment_features.Params(**params))], streams=("audio",))
+    assert not clip.keep_samples
+    return able.measure(clip)
 
 
 def features(columns: dict[str, np.ndarray]) -> np.ndarray:
@@ -120,19 +111,11 @@ def test_equal_to_librosa(signals, clip_of):
     assert not wrong, f"{len(wrong)} of {a.size} values differ:\n" + "\n".join(wrong[:20])
 
 
-@pytest.mark.parametrize("kind", [SegmentFeatures, SegmentWindows])
-def test_the_table_is_what_is_measured(signals, clip_of, kind):
-    (columns,) = measured(clip_of(signals["man"]), kind())
-    assert set(columns) | set(base.ADDED) == set(kind.table.schema.names)
+def test_the_table_is_what_is_measured(signals, clip_of):
+    table, columns = SegmentFeatures.table, segments(clip_of(signals["man"]))
+    assert set(columns) | set(base.ADDED) == set(table.schema.names)
     for name, values in columns.items():
-        assert values.dtype == kind.table.schema.field(name).type.to_pandas_dtype(), name
-
-
-def test_both_share_what_was_heard(signals, clip_of):
-    clip = clip_of(signals["man"])
-    parts, fine = measured(clip, SegmentFeatures(), SegmentWindows())
-    np.testing.assert_array_equal(features(parts), features(segments(clip_of(signals["man"]))))
-    np.testing.assert_array_equal(features(fine), features(windows(clip_of(signals["man"]))))
+        assert values.dtype == table.schema.field(name).type.to_pandas_dtype(), name
 
 
 @given(data=st.data())
@@ -211,27 +194,14 @@ def test_a_rest_without_a_frame_of_its_own_has_the_one_before(clip_of):
     assert columns["rms_mean"][1] == pytest.approx(np.sqrt((sound[160_000 - 1_024 :] ** 2).sum() / 2_048), rel=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("seconds", "spans"),
-    [
-        (4, [(0, 2), (1, 3), (2, 4)]),
-        (4.5, [(0, 2), (1, 3), (2, 4), (3, 4.5)]),
-        (0.25, [(0, 0.25)]),
-    ],
-)
-def test_windows_reach_to_the_end(signals, clip_of, seconds, spans):
-    columns = windows(clip_of(signals["man"][: round(seconds * SECOND)]))
-    assert list(zip(columns["start_s"], columns["end_s"], strict=True)) == spans
-    assert np.isfinite(features(columns)).all()
-
-
 def test_where_it_changes_is_where_it_changed(signals, clip_of):
-    """A tone from second 12 on: windows that lie on one side of it know nothing of the other."""
-    rest = 0.01 * np.random.default_rng(2).standard_normal(12 * SECOND)
-    loudness = windows(clip_of(np.concatenate((rest, signals["tone"]))))["rms_mean"]
-    np.testing.assert_allclose(loudness[:11], 0.01, rtol=0.1)
-    np.testing.assert_allclose(loudness[11], 0.04, rtol=0.1)
-    np.testing.assert_allclose(loudness[12:], 0.0707, rtol=0.1)
+    """A tone from second 11 on: segments that lie on one side of it know nothing of the other."""
+    rest = 0.01 * np.random.default_rng(2).standard_normal(11 * SECOND)
+    sound = np.concatenate((rest, signals["tone"][: 3 * SECOND]))
+    loudness = segments(clip_of(sound), segment_s=2)["rms_mean"]
+    np.testing.assert_allclose(loudness[:5], 0.01, rtol=0.1)
+    np.testing.assert_allclose(loudness[5], 0.04, rtol=0.1)
+    np.testing.assert_allclose(loudness[6:], 0.0707, rtol=0.1)
 
 
 def test_silence_is_measured_and_says_so(clip_of):
@@ -285,8 +255,3 @@ def test_beyond_all_scale_is_quarantined(clip_of):
 def test_impossible_segments_are_refused(wrong):
     with pytest.raises(ValidationError):
         segment_features.Params(**wrong)
-
-
-def test_windows_leave_no_gaps():
-    with pytest.raises(ValidationError):
-        segment_windows.Params(window_s=1, hop_s=2)

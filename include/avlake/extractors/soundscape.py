@@ -1,9 +1,8 @@
 """What a recording of any length sounds like, frame by frame, from one pass over its sound.
 
 The frames are librosa's (`n_fft=2048, hop_length=500, center=True`, zeros beyond both ends): frame k is centred on
-sample 500 k, so that 32 make a second. A part of the recording, a segment or a window, has the frames whose centres lie
-in it: no sound is analysed twice, however parts overlap, and where they begin need not be known beforehand, as it is
-not where they are counted from the end.
+sample 500 k, so that 32 make a second. A part of the recording has the frames whose centres lie in it: where parts
+begin need not be known beforehand, as it is not where they are counted from the end.
 
 What is kept is 356 bytes per frame, 41 MB for an hour, a sixth of its samples: decibels as hundredths in 16 bits
 (they are floored 80 dB below the loudest of a part, as librosa does, which is not known before), all else as float32.
@@ -11,8 +10,6 @@ What is kept is 356 bytes per frame, 41 MB for an hour, a sixth of its samples: 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,7 +26,6 @@ if TYPE_CHECKING:
 NAME = "soundscape"
 N_MFCC = 13
 N_BANDS = 7  # of spectral contrast
-BATCH = 2048  # frames summed up at a time
 STEPS_PER_DB = np.float32(100)
 SILENT_RMS = 1e-5  # -100 dB re full scale, the level of 16-bit rounding: a frame below holds digital silence
 
@@ -84,8 +80,7 @@ class Soundscape:
         starts, stops = parts.T
         ends = -(-stops // HOP)
         firsts = np.minimum(-(-starts // HOP), ends - 1)
-        rows = [self._summary(firsts[i:j], int(ends[i] - firsts[i])) for i, j in _alike((ends - firsts).tolist())]
-        return np.concatenate(rows)
+        return np.stack([self._summary(*part) for part in zip(firsts.tolist(), ends.tolist(), strict=True)])
 
     def _take(self, samples: Floats) -> None:
         """Analyse as many whole chunks as there are: equal chunks give equal bits, whatever the blocks were."""
@@ -112,19 +107,18 @@ class Soundscape:
         levels = np.column_stack((*spectrum.contrast_db(magnitude), spectrum.to_db(spectrum.mel(power))))
         self._chunks.append((values, np.rint(levels * STEPS_PER_DB).astype(np.int16)))
 
-    def _summary(self, firsts: np.ndarray[Any, Any], n_frames: int) -> Floats:
-        """Features of parts of `n_frames` frames each, whose first frames rise."""
-        chunk, end = int(firsts[0]) // CHUNK, int(firsts[-1]) + n_frames
+    def _summary(self, first: int, end: int) -> Floats:
+        """Features of the frames from `first` to before `end`."""
+        chunk = first // CHUNK
         values, levels = map(np.concatenate, zip(*self._chunks[chunk : -(-end // CHUNK)], strict=True))
-        at = (firsts - chunk * CHUNK)[:, None] + np.arange(n_frames)
-        frames = values[at]
-        decibels = (levels[at].astype(np.float32) / STEPS_PER_DB).swapaxes(1, 2)  # (n_parts, bands, n_frames)
+        at = slice(first - chunk * CHUNK, end - chunk * CHUNK)
+        decibels = (levels[at].astype(np.float32) / STEPS_PER_DB).T[None]  # (1, bands, n_frames)
         peaks, valleys, mel = np.split(decibels, (N_BANDS, 2 * N_BANDS), axis=1)
         contrast = spectrum.floor_db(peaks) - spectrum.floor_db(valleys)
         mfcc = spectrum.mfcc(spectrum.floor_db(mel), N_MFCC)
-        everything = np.concatenate((frames.swapaxes(1, 2), contrast, mfcc), axis=1)
-        silent = (everything[:, _RMS] < SILENT_RMS).mean(axis=-1, dtype=np.float32)
-        return np.column_stack((everything.mean(axis=-1), everything.std(axis=-1), silent))
+        everything = np.concatenate((values[at].T, contrast[0], mfcc[0]))
+        silent = (everything[_RMS] < SILENT_RMS).mean(dtype=np.float32)
+        return np.concatenate((everything.mean(axis=-1), everything.std(axis=-1), [silent]))
 
 
 def heard(clip: Clip) -> Soundscape:
@@ -138,12 +132,3 @@ def heard(clip: Clip) -> Soundscape:
     if not found.n_samples:
         raise Quarantined("too_short", "the sound is shorter than one sample at 16 kHz")
     return found
-
-
-def _alike(lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """First and end index of runs of equal lengths, of at most BATCH frames in all."""
-    first = 0
-    for length, run in groupby(lengths):
-        end, step = first + len(list(run)), max(1, BATCH // length)
-        yield from ((i, min(i + step, end)) for i in range(first, end, step))
-        first = end
