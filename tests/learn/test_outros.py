@@ -17,8 +17,8 @@ from avlake.errors import Quarantined, WorkError
 from avlake.extractors.audio_tags import AudioTags
 from avlake.learn.base import Measured, Trained, silent
 from avlake.learn.boundaries import find
+from avlake.learn.metrics import wilson
 from avlake.learn.outro_model import said
-from avlake.learn.outro_scores import wilson
 from avlake.learn.outros import LEARNER
 from avlake.learn.segments import TAGS, read_all, read_segments, segment_tags
 from avlake.learn.trial import hold_out, learnable

@@ -28,7 +28,7 @@ from episodes import (
 
 from avlake.errors import RequestError
 from avlake.lake import Lake
-from avlake.learn.outro_scores import wilson
+from avlake.learn.metrics import wilson
 from avlake.settings import Settings
 from avlake.stages.audits import audit_result
 from avlake.stages.batch_files import Chosen

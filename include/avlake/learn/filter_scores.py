@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from avlake.learn.calibration import EFFECTS
-from avlake.learn.outro_scores import wilson
+from avlake.learn.metrics import wilson
 from avlake.pipelines import get_pipeline
 from avlake.thresholds import SoundEffectsThresholds
 

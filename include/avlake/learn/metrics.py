@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import sqrt
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ Array = np.ndarray[Any, Any]
 LEVELS = ("window", "file", "speaker")
 REPLICATES = 1000
 CERTAIN = 1e-3  # one window may not outvote all others: its probability counts as at most 1 - CERTAIN
+
+Z = 1.96  # of a 95 % interval
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,13 @@ class Scored:
     y: Array  # (n,) 0 or 1
     group: Array  # (n,) speaker
     item: Array  # (n,) file
+
+
+def wilson(count: int, n: int) -> tuple[float, float]:
+    """The 95 % score interval of a share (Wilson 1927); n is at least 1."""
+    p, z2 = count / n, Z * Z
+    middle, half = p + z2 / (2 * n), Z * sqrt(p * (1 - p) / n + z2 / (4 * n * n))
+    return max(0.0, (middle - half) / (1 + z2 / n)), min(1.0, (middle + half) / (1 + z2 / n))
 
 
 def pool(p: Array) -> float:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import sqrt
 from typing import Any
 
 import numpy as np
 
 from avlake.learn.boundaries import NEAR_S, Found
-from avlake.learn.metrics import Score, Scored, intervals, resampled, scores_of_mixed, with_draws
+from avlake.learn.metrics import Score, Scored, intervals, resampled, scores_of_mixed, wilson, with_draws
 from avlake.learn.segments import CLASSES, KINDS, Episode, Segments
 from avlake.learn.trial import MACHINE, TESTABLE, Trial, lacking
 from avlake.learn.vote import VOTE, WEIGHTS
@@ -25,7 +24,6 @@ KINDS_F1 = "kinds_macro_f1"
 NEAR = "outro_within_2_s"
 INVENTED = "outro_invented"
 UNVERIFIED = "unverified"
-Z = 1.96
 
 RIGHT, OFF, MISSED, MADE_UP, UNLABELLED = "right", "off", "missed", "invented", "unlabelled"
 
@@ -145,13 +143,6 @@ def outro_scores(outros: Iterable[Outro], split: str = CV) -> list[Score]:
 def _share(metric: str, count: int, n: int, split: str) -> Score:
     low, high = wilson(count, n)
     return Score(VOTE, split, metric, count / n, low, high, n)
-
-
-def wilson(count: int, n: int) -> tuple[float, float]:
-    """The 95 % score interval of a share (Wilson 1927); n is at least 1."""
-    p, z2 = count / n, Z * Z
-    middle, half = p + z2 / (2 * n), Z * sqrt(p * (1 - p) / n + z2 / (4 * n * n))
-    return max(0.0, (middle - half) / (1 + z2 / n)), min(1.0, (middle + half) / (1 + z2 / n))
 
 
 def words(table: Sequence[Score], outros: Sequence[Outro], counts: Mapping[str, Any]) -> list[str]:

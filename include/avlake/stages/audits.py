@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from avlake.errors import WorkError
 from avlake.lake import Lake
 from avlake.learn.artifacts import safe_name, to_json
-from avlake.learn.outro_scores import wilson
+from avlake.learn.metrics import wilson
 from avlake.pipelines import get_pipeline
 from avlake.stages import human
 from avlake.stages.batch_files import Batch, Chosen, items_of
