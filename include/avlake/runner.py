@@ -258,13 +258,14 @@ def _decide(
 def _train(
     settings: Settings, pipeline: str, run_id: str, other_thresholds: bool, say: Say, progress: Progress | None
 ) -> tuple[str | None, bool]:
+    from avlake.learn.base import learner_of
     from avlake.stages.report import report  # scikit-learn and matplotlib, only where something is trained
     from avlake.stages.train import train
 
     trained = train(settings, pipeline=pipeline, run_id=run_id, progress=progress)
     for line in trained.words[:2]:  # the most important ones; the report has them all
         say(f"verdict  {line}")
-    made = "verdict" if trained.words else "model"
+    made = "model" if learner_of(get_pipeline(pipeline).learner).predicts else "verdict"
     say(f"{made}  {trained.model_uri}" + ("" if trained.changed else "; gold is unchanged, nothing to train"))
     publish(settings, run_id=run_id)  # with the new rows of gold.model_runs
     store, latest = Lake.open(settings).store, f"reports/{pipeline}/index.html"
