@@ -90,6 +90,7 @@ bench: $(STAMP) ## measure against named peers
 	$(BIN)/python bench/extraction.py $(BENCH_ARGS)
 	$(BIN)/python bench/decoding.py
 	$(BIN)/python bench/long_file.py
+	$(BIN)/python bench/outros.py
 
 scale: $(STAMP) ## plan, commit, curate and publish a drop of a million recordings, within bounds
 	$(BIN)/python bench/scale.py $(BENCH_ARGS)
