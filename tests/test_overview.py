@@ -61,5 +61,7 @@ def test_what_nobody_has_labelled_is_to_be_labelled_next(tmp_path: Path, monkeyp
     (tmp_path / "truth.csv").write_text("video_id,class\ndog_000010,sfx\n")
     import_file(settings, file=str(tmp_path / "truth.csv"), who="ann")
     assert next_step(settings).startswith("avlake run sound_effects --source FOLDER  # labels have come")
-    fold(lake)
+    fold(lake, "podcasts")
+    assert "labels have come" in next_step(settings)  # the effects' gold has not seen them
+    fold(lake, "vggsound")
     assert next_step(settings).startswith('avlake sql "SELECT * FROM gold.model_runs')

@@ -81,7 +81,7 @@ def _next_step(lake: Lake) -> str:
             return f"avlake train {pipeline.name}"
         if not pipeline.labels:
             continue
-        if any(row["dataset"] == pipeline.dataset.name for row in human.inbox(lake)):
+        if any(row["dataset"] == pipeline.dataset.name for row in human.inbox(lake)[0]):
             return f"avlake run {pipeline.name} --source FOLDER  # labels have come that gold does not have yet"
         if not _labelled(lake, pipeline.dataset.name):
             return f"avlake labels import FILE --by NAME --pipeline {pipeline.name}  # nobody has said what is heard"

@@ -105,7 +105,7 @@ def test_a_submission_is_one_object_and_counts_once_it_is_folded(lake: Lake) -> 
     deliver_files(lake, "ep1.mp3", "ep2.mp3")
     name = human.submit(lake, "podcasts", [outro("ep1.mp3"), outro("ep2.mp3", "none")], who="ann")
     assert lake.store.list(human.INBOX) == [name] and not folded(lake) and len(human.everything(lake)) == 2
-    assert human.fold(lake) == human.Folded(2, ()) and human.fold(lake) == human.Folded(0, ())
+    assert human.fold(lake, "podcasts") == human.Folded(2, ()) and human.fold(lake, "podcasts") == human.Folded(0, ())
     assert not lake.store.list(human.INBOX) and len(folded(lake)) == len(human.everything(lake)) == 2
     assert counted(lake) == {
         (file_id("ep1.mp3"), "outro_start_s"): "60",
@@ -118,10 +118,10 @@ def test_killed_between_commit_and_removal_nothing_is_there_twice(lake: Lake, mo
     with monkeypatch.context() as patch:
         patch.setattr(type(lake.store), "delete", lambda self, name: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            human.fold(lake)
+            human.fold(lake, "podcasts")
     human.submit(lake, "podcasts", [outro("ep2.mp3")], who="ann")
     assert len(lake.store.list(human.INBOX)) == 2
-    assert human.fold(lake).labels == 1
+    assert human.fold(lake, "podcasts").labels == 1
     assert sorted(row["item"] for row in folded(lake)) == ["ep1.mp3", "ep2.mp3"] and not lake.store.list(human.INBOX)
 
 
@@ -135,7 +135,7 @@ def test_racing_folds_lose_and_double_nothing(settings: Settings, lake: Lake) ->
         try:
             mine = Lake.open(settings)
             human.submit(mine, "podcasts", [outro(f"late{number}.mp3")], who="ben")
-            human.fold(mine)
+            human.fold(mine, "podcasts")
         except BaseException as error:
             failed.append(error)
 
@@ -144,7 +144,7 @@ def test_racing_folds_lose_and_double_nothing(settings: Settings, lake: Lake) ->
         thread.start()
     for thread in threads:
         thread.join(60)
-    human.fold(lake)
+    human.fold(lake, "podcasts")
     rows = folded(lake)
     assert not failed and len(rows) == len({row["label_id"] for row in rows}) == 28
     assert not lake.store.list(human.INBOX)
@@ -171,7 +171,7 @@ def test_a_damaged_submission_stays_is_named_and_stops_nothing(
     lake.store.write(bad, broken.encode())
     lake.store.write(f"{human.INBOX}/notes.txt", b"not ours")
     human.submit(lake, "podcasts", [outro("ep2.mp3")], who="ann")
-    done = human.fold(lake)
+    done = human.fold(lake, "podcasts")
     assert done.labels == 1 and [row["item"] for row in folded(lake)] == ["ep2.mp3"]
     assert set(done.damaged) == {bad, f"{human.INBOX}/notes.txt"} and bad in caplog.text
     assert lake.store.read(bad).decode() == broken
@@ -185,7 +185,7 @@ def test_files_are_found_by_path_name_and_stem_and_never_guessed(lake: Lake) -> 
     items = ["a/one.mp3", "podcasts/a/two.mp3", "two.mp3", "two", "tr\u00e9s", "One", "nobody", "one.txt"]
     labels = [outro(item, str(number)) for number, item in enumerate(items)]
     human.submit(lake, "podcasts", labels, who="ann")
-    human.fold(lake)
+    human.fold(lake, "podcasts")
     assert counted(lake) == {
         (file_id("a/one.mp3"), "outro_start_s"): "0",
         (file_id("a/two.mp3"), "outro_start_s"): "1",
@@ -197,7 +197,7 @@ def test_files_are_found_by_path_name_and_stem_and_never_guessed(lake: Lake) -> 
 def test_a_path_goes_before_a_name_and_labels_wait_for_their_file(lake: Lake) -> None:
     deliver_files(lake, "b/one.mp3")
     human.submit(lake, "podcasts", [outro("one.mp3", "1"), outro("later", "2")], who="ann")
-    human.fold(lake)
+    human.fold(lake, "podcasts")
     assert counted(lake) == {(file_id("b/one.mp3"), "outro_start_s"): "1"}
     deliver_files(lake, "one.mp3", "later.mp3", drop="2026-09-02")
     assert counted(lake) == {
@@ -210,9 +210,9 @@ def test_the_latest_counts_whoever_said_it_and_however_the_file_was_named(lake: 
     deliver_files(lake, "ep1.mp3", "ep2.mp3")
     part = Said("ep1.mp3", "content", "music", 0.0, 10.0)
     human.submit(lake, "podcasts", [outro("ep1.mp3", "10"), outro("ep1", "11"), outro("ep2.mp3", "5"), part], who="ann")
-    human.fold(lake)
+    human.fold(lake, "podcasts")
     human.submit(lake, "podcasts", [outro("podcasts/ep1.mp3", "12"), outro("ep2", None)], who="ben")
-    human.fold(lake)
+    human.fold(lake, "podcasts")
     assert counted(lake) == {(file_id("ep1.mp3"), "outro_start_s"): "12", (file_id("ep1.mp3"), "content"): "music"}
     with shown(lake) as con:
         found = con.execute("SELECT who, start_s, end_s FROM human_labels ORDER BY name").fetchall()
@@ -222,7 +222,7 @@ def test_the_latest_counts_whoever_said_it_and_however_the_file_was_named(lake: 
 def test_labels_of_what_was_taken_down_are_nowhere(settings: Settings, lake: Lake) -> None:
     deliver_files(lake, "a/x.mp3", "b/x.mp3", "y.mp3")
     human.submit(lake, "podcasts", [outro(i) for i in ("a/x.mp3", "b/x.mp3", "x.mp3", "x", "y", "y.mp3")], who="ann")
-    human.fold(lake)
+    human.fold(lake, "podcasts")
     before = deliver(lake, 1_000).tables["labels.human"]
     takedowns.add(settings, files=["podcasts/a/x.mp3"], reason="asked", who="ann")
     assert counted(lake) == {
@@ -334,7 +334,7 @@ def test_the_same_file_again_adds_nothing_until_somebody_says_otherwise(settings
     steps = [(first, "ann", 1), (first, "ann", 0), (first, "ben", 1), (first, "ann", 0), (other, "ben", 1)]
     for file, who, added in [*steps, (first, "ann", 1), (first, " ann ", 0)]:
         assert labelling.import_file(settings, file=file, who=who).added == added, (file, who)
-        human.fold(Lake.open(settings))
+        human.fold(Lake.open(settings), "vggsound")
     assert [row[5] for row in labelling.exported(settings, history=True)] == ["sfx", "sfx", "speech", "sfx"]
 
 
@@ -396,7 +396,7 @@ def test_many_labels_take_seconds(settings: Settings, lake: Lake, tmp_path: Path
     rows = "".join(f"{n:011}_000000,sfx\n" for n in range(100_000))
     began = time.perf_counter()
     done = labelling.import_file(settings, file=written(tmp_path, f"video_id,class\n{rows}"), who="ann")
-    assert done.added == 100_000 and human.fold(lake).labels == 100_000
+    assert done.added == 100_000 and human.fold(lake, "vggsound").labels == 100_000
     assert time.perf_counter() - began < 60  # a few seconds on an idle machine
     assert lake.log_version(HUMAN_LABELS.name).endswith("/1")
 
@@ -413,6 +413,6 @@ def test_truth_files_are_imported_as_they_are(settings: Settings, name: str, pip
 def test_a_submission_says_all_of_itself(lake: Lake) -> None:
     name = human.submit(lake, "podcasts", [Said("e.mp3", "content", "both", 1.0, 2.0, "page")], who="ann")
     line = json.loads(lake.store.read(name))
-    human.fold(lake)
+    human.fold(lake, "podcasts")
     (row,) = folded(lake)
     assert row.pop("when").isoformat() == line.pop("when") and row == line

@@ -16,10 +16,10 @@ def test_labels_are_folded_once_whoever_folds(lake: Lake) -> None:
     bad = f"{human.INBOX}/20260901T000000000000Z-{'0' * 16}.jsonl"
     lake.store.write(bad, b'{"label_id": "x"')
     with ThreadPoolExecutor(3) as pool:
-        done = list(pool.map(lambda _: human.fold(Lake(lake.store)), range(3)))
+        done = list(pool.map(lambda _: human.fold(Lake(lake.store), "podcasts"), range(3)))
     data = lake.scan(HUMAN_LABELS.name)
     assert data is not None
     ids = data.to_table()["label_id"].to_pylist()
     assert len(ids) == len(set(ids)) == sum(one.labels for one in done) == 12
     assert lake.store.list(human.INBOX) == [bad] and {one.damaged for one in done} == {(bad,)}
-    assert human.fold(lake) == human.Folded(0, (bad,)) and len(human.everything(lake)) == 12
+    assert human.fold(lake, "podcasts") == human.Folded(0, (bad,)) and len(human.everything(lake)) == 12

@@ -78,7 +78,7 @@ def curate(
     began, lake, chosen = time.perf_counter(), Lake.open(settings), get_pipeline(pipeline)
     values = decided.current(lake, chosen, thresholds)
     if chosen.labels:
-        human.fold(lake)
+        human.fold(lake, chosen.dataset.name)
     tables = [GoldSql.load(name) for name in chosen.gold if only is None or name in only]
     # Versions are read before the silver they protect: of two racing builds, the one that saw less cannot win.
     versions = {gold.name: lake.table_version(gold.table(pa.schema([]))) for gold in tables}

@@ -2,9 +2,9 @@
 
 A submission, be it an imported file or one answer on a page, is first one object of JSON lines in `labels/inbox`: one
 PUT, so it is there whole or not at all, and any number of people and machines may make one at once. `fold` takes what
-lies there into the table, exactly once: each label has an id of its own, the ids that the table has are not appended
-again, and two that fold at the same time name their commits alike, so that one of them starts over and sees the
-other's. An object is removed only once its labels are committed.
+lies there of a dataset into the table, exactly once: each label has an id of its own, the ids that the table has are
+not appended again, and two that fold at the same time name their commits alike, so that one of them starts over and
+sees the other's. An object is removed only once its labels are committed.
 
 Labels name files as people do: `show` finds the files, and says what counts.
 """
@@ -130,17 +130,21 @@ class Folded:
     damaged: tuple[str, ...]  # objects that stay where they are, for they cannot be read as labels
 
 
-def fold(lake: Lake) -> Folded:
-    """Take the inbox into labels.human, exactly once; what cannot be read stays there, and is named in the log."""
+def fold(lake: Lake, dataset: str) -> Folded:
+    """Take what the inbox holds of a dataset into labels.human, exactly once.
+
+    Labels of other datasets stay, so that what lies there is what no gold has seen. What cannot be read stays as well,
+    and is named in the log.
+    """
     new, damaged, held = 0, [], {}
-    names = [name for name in lake.store.list(INBOX) if not name.endswith(BEING_WRITTEN)]
+    names = _submissions(lake)
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for start in range(0, len(names), AT_ONCE):
             some = names[start : start + AT_ONCE]
             for name, rows in zip(some, pool.map(lambda name: _read(lake, name), some), strict=True):
                 if rows is None:
                     damaged.append(name)
-                else:
+                elif any(row["dataset"] == dataset for row in rows):
                     held[name] = rows
             if held and (sum(map(len, held.values())) >= ROWS_AT_ONCE or start + AT_ONCE >= len(names)):
                 new += _append(lake, [row for rows in held.values() for row in rows])
@@ -165,16 +169,21 @@ def _append(lake: Lake, rows: list[dict[str, Any]]) -> int:
             return len(fresh)
 
 
-def inbox(lake: Lake) -> list[dict[str, Any]]:
-    """The labels that lie in the inbox, as rows of labels.human."""
+def inbox(lake: Lake) -> tuple[list[dict[str, Any]], list[str]]:
+    """The labels that no gold has seen yet, as rows of labels.human, and the objects that cannot be read as labels."""
+    names = _submissions(lake)
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        names = [name for name in lake.store.list(INBOX) if not name.endswith(BEING_WRITTEN)]
-        return [row for rows in pool.map(lambda name: _read(lake, name), names) for row in rows or ()]
+        found = dict(zip(names, pool.map(lambda name: _read(lake, name), names), strict=True))
+    return [row for rows in found.values() for row in rows or ()], [name for name in names if found[name] is None]
+
+
+def _submissions(lake: Lake) -> list[str]:
+    return [name for name in lake.store.list(INBOX) if not name.endswith(BEING_WRITTEN)]
 
 
 def everything(lake: Lake) -> list[dict[str, Any]]:
     """Every label, folded or not, oldest first, as rows of labels.human."""
-    waiting = {row["label_id"]: row for row in inbox(lake)}  # first: what is folded meanwhile is then in both
+    waiting = {row["label_id"]: row for row in inbox(lake)[0]}  # first: what is folded meanwhile is then in both
     data = lake.scan(HUMAN_LABELS.name)
     rows = waiting | ({row["label_id"]: row for row in data.to_table().to_pylist()} if data is not None else {})
     return sorted(rows.values(), key=lambda row: (row["when"], row["label_id"]))
