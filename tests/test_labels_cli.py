@@ -29,7 +29,7 @@ def test_labels_come_in_and_go_out(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "")
     for said in ("2 labels of podcasts added", "1 fields are empty", "not read: origin", "2 items name no file"):
         assert said in done.stderr
-    assert "avlake run podcast_outros" in done.stderr
+    assert "avlake run podcast_outros --source" in done.stderr and "trigger podcast_outros_gold" in done.stderr
     printed = labels(tmp_path, "export", "--pipeline", "podcast_outros")
     rows = list(csv.DictReader(io.StringIO(printed.stdout)))
     assert [(row["item"], row["value"], row["who"]) for row in rows] == [

@@ -20,6 +20,11 @@ def test_every_pipeline_has_its_three_dags(dags):
         assert dag.doc_md
 
 
+def test_every_pipeline_is_discovered_and_labels_where_people_label(dags):
+    labelled = [f"{name}_labels" for name, pipeline in PIPELINES.items() if pipeline.labels]
+    assert labelled and sorted(dags["discover_drops"].task_ids) == sorted([*PIPELINES, *labelled])
+
+
 def test_airflow_can_store_every_dag_and_read_it_back(dags):
     from airflow.serialization.serialized_objects import DagSerialization
 

@@ -9,19 +9,22 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
 from avlake.datasets.synthetic import write_drop
 from avlake.lake import Lake
-from avlake.orchestration.discover import bronze_fingerprints, fingerprint, start_runs
+from avlake.orchestration.discover import bronze_fingerprints, fingerprint, start_gold, start_runs
 from avlake.pipelines import PIPELINES, get_pipeline
 from avlake.settings import Settings
+from avlake.stages import human
 from avlake.stages.commit import commit
 from avlake.stages.extract import measure_shard, plan
 from avlake.stages.ingest import ingest
 from avlake.stages.thresholds import adopt
 from avlake.stages.unmeasured import unmeasured
+from avlake.tables import EXTRACTIONS
 from clips import make_clip
 
 DROPS = ("2026-03-01", "2026-03-02")
@@ -156,3 +159,27 @@ def test_clips_newly_sampled_start_a_run_for_their_drop_once(airflow, tmp_path, 
     take(DROPS[0])
     assert unmeasured(lake, heads) == {}  # the broken clip was looked at
     assert discovered() == []
+
+
+def test_labels_that_wait_start_gold_once(airflow, tmp_path, monkeypatch):
+    lake = Lake.open(Settings(uri=str(tmp_path / "lake")))
+    monkeypatch.setenv("AVLAKE_URI", str(tmp_path / "lake"))
+
+    def look() -> list[dict[str, int]]:
+        return [start_gold(name) for name in ("sound_effects", "podcast_outros")]
+
+    none = {"labels": 0, "started": 0}
+    human.submit(lake, "podcasts", [human.Said("one.mp3", "outro_start_s", "60")] * 2, who="ann")
+    lake.store.write(f"{human.INBOX}/notes.txt", b"not ours")
+    assert look() == [none, {"labels": 2, "started": 0}]  # there is nothing to make gold of
+    row = {"dataset": "podcasts", "drop_date": DROPS[0], "path": "one.mp3", "extractor": "media", "status": "ok"}
+    made = pa.Table.from_pylist([row], schema=EXTRACTIONS.schema)
+    fragment = lake.write_fragment(EXTRACTIONS, "podcasts", DROPS[0], [made])
+    lake.commit_drop(EXTRACTIONS, "podcasts", DROPS[0], [fragment], expected_version=0)
+    assert look() == [none, {"labels": 2, "started": 1}]
+    assert look() == [none, {"labels": 2, "started": 0}]  # a run that failed is not repeated
+    human.submit(lake, "podcasts", [human.Said("two.mp3", "outro_start_s", "none")], who="ben")
+    assert look() == [none, {"labels": 3, "started": 1}]
+    human.fold(lake, "podcasts")
+    assert look() == [none, none]
+    assert airflow.started == ["podcast_outros_gold"] * 2 and len(set(airflow.run_ids)) == 2

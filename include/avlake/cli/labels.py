@@ -53,7 +53,10 @@ def labels_import(
     if done.several_files:
         lines.append(f"{done.several_files} items name several files and do not count: give the path")
     if done.added and not dry_run:
-        lines.append(f"They count with the next `avlake run {done.pipeline}`, or the Dag {done.pipeline}_gold")
+        lines.append(
+            f"They count with the next `avlake run {done.pipeline} --source FOLDER`; in Airflow trigger "
+            f"{done.pipeline}_gold, or wait for discover_drops to do so"
+        )
     print("\n".join(lines), file=sys.stderr)
 
 

@@ -1,4 +1,4 @@
-"""Finding new and changed drops in the landing zone, and clips newly sampled, and starting a run for each drop."""
+"""Finding what is new, and starting runs for it: drops in the landing zone, clips newly sampled, people's labels."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundExceptio
 
 from avlake.errors import RequestError
 from avlake.lake import Lake
+from avlake.orchestration.assets import WHOLE
 from avlake.orchestration.client import Airflow
 from avlake.orchestration.context import task_settings
 from avlake.orchestration.server import CONNECTION
 from avlake.pipelines import get_pipeline
 from avlake.settings import Settings
+from avlake.stages import human
 from avlake.stages.unmeasured import unmeasured
 from avlake.tables import BRONZE_FILES
 
@@ -67,6 +69,27 @@ def start_runs(pipeline: str) -> dict[str, int]:
     return {"drops": len(drops), "started": started}
 
 
+def start_gold(pipeline: str) -> dict[str, int]:
+    """Start a run of the pipeline's gold where labels wait that it has not seen; training follows it by itself.
+
+    None before the first drop is measured: its gold takes them in.
+    The run's id names the labels that wait, and Airflow refuses an id twice: a run that failed is not repeated.
+
+    Returns:
+        How many labels wait, and how many runs were started.
+    """
+    lake, dataset = Lake.open(task_settings()), get_pipeline(pipeline).dataset.name
+    waiting = sorted(row["label_id"] for row in human.inbox(lake)[0] if row["dataset"] == dataset)
+    gold, started = f"{pipeline}_gold", 0
+    measured = any(name == dataset for name, _ in lake.drops())
+    if waiting and measured and not (airflow := _airflow()).active_runs(gold):
+        run_id = f"labelled__{fingerprint(waiting)}"
+        if airflow.trigger(gold, key=WHOLE, run_id=run_id):
+            print(f"started {run_id}")
+            started = 1
+    return {"labels": len(waiting), "started": started}
+
+
 def _check_models(pipeline: str, settings: Settings) -> None:
     """No run without the model files: it would fail after its bytes are in bronze, and not be started once more.
 
@@ -93,8 +116,8 @@ def bronze_fingerprints(lake: Lake, dataset: str) -> dict[str, str]:
     return {drop: fingerprint(entries) for drop, entries in delivered.items()}
 
 
-def fingerprint(entries: Iterable[tuple[str, str]]) -> str:
-    """Equal for equal deliveries: 12 hex digits over paths and versions."""
+def fingerprint(entries: Iterable[tuple[str, str] | str]) -> str:
+    """Equal for equal deliveries: 12 hex digits over paths and versions, or over names."""
     return hashlib.sha256(json.dumps(sorted(entries)).encode()).hexdigest()[:12]
 
 

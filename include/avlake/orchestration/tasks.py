@@ -237,6 +237,18 @@ def discover(pipeline: str) -> Any:
     return discover()
 
 
+def discover_labels(pipeline: str) -> Any:
+    """Start a run of the pipeline's gold where people's labels wait for one."""
+
+    @task(task_id=f"{pipeline}_labels")
+    def discover_labels() -> dict[str, int]:
+        from avlake.orchestration.discover import start_gold
+
+        return start_gold(pipeline)
+
+    return discover_labels()
+
+
 def maintain() -> Any:
     """Tidy the lake, see `avlake.stages.maintain`; bytes freed, by table."""
 
