@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from avlake.datasets import synthetic
+from avlake.stages.human import INBOX
 
 DROP = "2026-09-01"
 
@@ -124,8 +125,13 @@ def test_the_bare_command_says_what_is_there_and_what_is_next(home: Path) -> Non
 
 
 def test_doctor_names_the_command_that_mends(home: Path) -> None:
+    damaged = home / "lake" / INBOX / "notes.txt"
+    damaged.parent.mkdir(parents=True)
+    damaged.write_text("not ours")
     done = avlake(home, "doctor", "--format", "json")
+    damaged.unlink()
     checks = {row["check"]: row for row in json.loads(done.stdout)}
     assert done.returncode == 1  # the third-party model files are not here
     assert checks["yamnet.tflite"]["state"] == "PROBLEM" and "avlake models pull" in checks["yamnet.tflite"]["mend"]
     assert checks["lake"]["state"] == checks["warehouse"]["state"] == "ok"
+    assert checks["labels"]["state"] == "PROBLEM" and f"{INBOX}/notes.txt" in checks["labels"]["found"]

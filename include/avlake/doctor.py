@@ -21,11 +21,13 @@ from urllib.parse import unquote, urlsplit
 from avlake import probe, warehouse
 from avlake.errors import AvlakeError, RequestError
 from avlake.extractors import base
+from avlake.lake import Lake
 from avlake.models import BROUGHT, MODEL_FILES, has_model, is_whole
 from avlake.orchestration.client import Airflow
 from avlake.orchestration.server import CONNECTION, Server
 from avlake.pipelines import PIPELINES, Pipeline, needing_approval
 from avlake.settings import Settings
+from avlake.stages import human
 from avlake.storage import open_store
 
 SERVER = "airflow server"
@@ -53,6 +55,7 @@ LIBRARIES = (
 )
 SYSTEM_LIBRARIES = "apt-get install -y libgl1 libegl1 libgles2 libglib2.0-0"
 LEAST_FREE_GB = 5
+SHOWN = 3  # names in one line
 IMPORT_EACH = """
 import importlib, sys
 for name in sys.argv[1:]:
@@ -133,6 +136,13 @@ def _lake(settings: Settings) -> Iterator[Check]:
     yield Check(
         "lake", True, f"{where}: can be written; of {probe.WRITERS} racing writers one won, {probe.ROUNDS} times"
     )
+    labels, damaged = human.inbox(Lake(store))
+    found = f"{len(labels) or 'none'} waiting for the next build of gold"
+    if damaged:
+        found += f"; no labels can be read from {', '.join(damaged[:SHOWN])}"
+        found += f" and {len(damaged) - SHOWN} more" if len(damaged) > SHOWN else ""
+    mend = "import these labels again, then remove them there; builds leave them where they are" if damaged else None
+    yield Check("labels", not damaged, found, mend)
 
 
 def _landing(settings: Settings) -> Iterator[Check]:
