@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avlake.learn.boundaries import NEAR_S, NOTHING, STEP_S, SWITCH, Found, Heard, find, likeliest_path, music_spans
+from avlake.learn.boundaries import NOTHING, STEP_S, SWITCH, Found, Heard, find, likeliest_path, music_spans
 from avlake.learn.boundaries import tag_evidence as evidence
 
 # Scores of all tags of music, and of voices.
@@ -86,11 +86,23 @@ def test_an_intro_ends_where_its_music_does(sounds: str, windows: int | None) ->
     assert end_s == (None if windows is None else pytest.approx(windows * STEP_S))
 
 
-def test_where_music_is_under_everything_the_outro_is_where_it_comes_to_the_fore() -> None:
-    faint = heard("s" * 40 + "m" * 10)
-    everywhere = Heard(faint.start_s, np.where(faint.music < 0, 0.5, faint.music), faint.speech)
-    found = find(everywhere)
-    assert found.outro_start_s is not None and abs(found.outro_start_s - 40 * STEP_S) < NEAR_S
+@pytest.mark.parametrize(
+    ("sounds", "outro", "intro_end"),
+    [
+        ("b" * 40 + "m" * 10, 40, None),
+        ("mmmmm" + "b" * 40 + "m" * 6, 45, 5),
+        ("mmmmm" + "bbbsbbbmmbbbb" * 5 + "m" * 6, 70, 5),  # it is heard between sentences
+        ("b" * 50, None, None),
+        ("mmmmm" + "b" * 40, None, 5),
+    ],
+)
+def test_where_music_is_under_everything_it_counts_where_nobody_speaks(
+    sounds: str, outro: int | None, intro_end: int | None
+) -> None:
+    assert outro_window(sounds) == outro
+    end_s = find(heard(sounds)).intro_end_s
+    assert end_s == (None if intro_end is None else pytest.approx(intro_end * STEP_S))
+    assert music_spans(heard(sounds)) == [pytest.approx((0, len(sounds) * STEP_S))]
 
 
 def test_an_episode_without_windows_says_nothing() -> None:

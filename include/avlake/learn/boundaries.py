@@ -8,7 +8,7 @@ chosen once, on mixtures and on some labelled episodes: figures on those are opt
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,6 @@ MIN_OUTRO_S = 2.9  # anything shorter is a jingle or a mistake of the tagger
 MAX_SPEECH_AFTER_S = 4.0  # music that more speech follows was no outro
 MAX_BEFORE_INTRO_S = 3.0  # music that begins later is no intro
 SPOKEN = 0.5
-STRICTER = (0.0, 1.0, 2.0, 3.0)  # evidence asked for besides
 ONSET_S = 0.25  # how far into the first window that hears it music begins, in the median
 NEAR_S = 2.0  # a start is right if it is no farther from the truth
 TEMPERATURE = 3.0  # neighbouring windows say the same thing about three times
@@ -99,25 +98,21 @@ def runs(heard: Heard) -> list[tuple[int, int]]:
 def find(heard: Heard) -> Found:
     """Say where the outro music starts and where the intro music ends.
 
-    Where music seems to be under everything, more evidence is asked for: then an outro is where it comes to the fore.
+    Where music is under everything, the outro is where it comes to the fore: from where nobody speaks over it any more.
     Music from the first window to the last is neither outro nor intro: nothing comes before it or after it.
     """
-    return _judge(*_asked(heard)) if len(heard.start_s) else NOTHING
+    if not len(heard.start_s):
+        return NOTHING
+    stretches = runs(heard)
+    if stretches and stretches[-1][0] == 0 and _spoken_s(heard, stretches[-1][1]) <= MAX_SPEECH_AFTER_S:
+        heard = replace(heard, music=np.where(heard.speech > SPOKEN, -OFFSET, heard.music))
+        stretches = runs(heard)
+    return _judge(heard, stretches)
 
 
 def music_spans(heard: Heard) -> list[tuple[float, float]]:
-    """Start and end, in seconds, of each stretch of music that `find` chooses from."""
-    return [(float(heard.start_s[a]), float(heard.start_s[b - 1]) + STEP_S) for a, b in _asked(heard)[1]]
-
-
-def _asked(heard: Heard) -> tuple[Heard, list[tuple[int, int]]]:
-    """The evidence as strict as it has to be, and its stretches of music."""
-    for more in STRICTER:
-        asked = Heard(heard.start_s, heard.music - more, heard.speech)
-        stretches = runs(asked)
-        if not stretches or stretches[-1][0] > 0 or _spoken_s(heard, stretches[-1][1]) > MAX_SPEECH_AFTER_S:
-            break
-    return asked, stretches
+    """Start and end, in seconds, of each stretch of music, also under speech."""
+    return [(float(heard.start_s[a]), float(heard.start_s[b - 1]) + STEP_S) for a, b in runs(heard)]
 
 
 def _judge(heard: Heard, stretches: list[tuple[int, int]]) -> Found:
