@@ -191,6 +191,12 @@ def test_an_audit_is_blind_drawn_once_and_counted_from_what_comes_back(own, tmp_
 
     again = audit_batch(own, pipeline=PIPELINE, to=str(tmp_path / "again"), per_class=5)
     assert again.chosen == audit.chosen  # though half of it is labelled now
+    few = audit_batch(own, pipeline=PIPELINE, to=str(tmp_path / "few"), per_class=1)
+    assert set(few.chosen) < set(audit.chosen)
+    assert audit_result(Lake.open(own), PIPELINE, RUN) == [dialogue, music]  # a smaller sample takes nothing back
+    put_gold(own, start_s=lambda path, index: 4.0 * index + 1, end_s=lambda path, index: 4.0 * index + 5)
+    with pytest.raises(RequestError, match="nothing to audit"):  # nothing is where it was when the model heard it
+        audit_batch(own, pipeline=PIPELINE, to=str(tmp_path / "moved"), per_class=5)
     put_model(own, run_id="train-2")
     assert audit_result(Lake.open(own), PIPELINE, "train-2") == []
     assert audit_result(Lake.open(own), PIPELINE, RUN)[1].right == 4

@@ -1,6 +1,6 @@
 """Audits: of a random sample of what a training predicted, how much do people find right?
 
-audits/<pipeline>/<training run>.json   what was drawn, and what the model said of it then: one object, written when the
+audits/<pipeline>/<training run>.json   what was drawn, and what the model said of it then: one object, written when a
                                         sample is
 
 The labels come back by `avlake labels import`, like any others; their source is the sample's name.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from avlake.errors import WorkError
@@ -42,9 +43,10 @@ def audit_name(run_id: str) -> str:
     return f"audit-{safe_name(run_id)}"
 
 
-def record_audit(lake: Lake, pipeline: str, batch: Batch) -> None:
-    """Note what was drawn to audit a training."""
-    drawn = {"run_id": batch.run_id, "chosen": [asdict(one) for one in batch.chosen]}
+def record_audit(lake: Lake, pipeline: str, batch: Batch, before: Sequence[Chosen]) -> None:
+    """Note what was drawn to audit a training, beside what was drawn `before`: a smaller sample loses no answers."""
+    chosen = {one.key: one for one in (*batch.chosen, *before)}
+    drawn = {"run_id": batch.run_id, "chosen": [asdict(one) for one in chosen.values()]}
     lake.store.write(_object(pipeline, batch.run_id or ""), to_json(drawn))
 
 

@@ -51,6 +51,9 @@ LEFT JOIN (
 ) AS p ON p.file_id = g.file_id AND p.segment_index = g.segment_index AND abs(p.start_s - g.start_s) < 0.01
 WHERE g.kept AND coalesce(g.label_source, 'machine') = 'machine' AND NOT list_contains(?::VARCHAR[], g.file_id)
 """
+STILL_THERE = """
+SELECT file_id, segment_index, round(start_s, 3) FROM {table} WHERE list_contains(?::VARCHAR[], file_id)
+"""
 ORDER = "ORDER BY distance NULLS LAST, file_id, segment_index"
 
 
@@ -96,7 +99,7 @@ def audit_batch(settings: Settings, *, pipeline: str, to: str, per_class: int = 
             )
         batch = Batch(audit_name(run_id), to, tuple(drawn), run_id, blind=True)
         batch_files.write(asked.con, asked.lake, asked.pipeline, asked.kind, asked.table, batch, form)
-        record_audit(asked.lake, pipeline, batch)
+        record_audit(asked.lake, pipeline, batch, before)
         return batch
 
 
@@ -180,7 +183,7 @@ class _Asked:
         """Kept segments that people have not labelled yet, nor in labels that gold does not know yet.
 
         Args:
-            also: segments that count all the same.
+            also: segments that count all the same, where gold still has them.
         """
         out = excluded(self.lake)
         exploration = explored(self.lake, self.con, self.table, out)
@@ -203,7 +206,9 @@ class _Asked:
             and not human.harmless(one.path)
             and not any((item, one.start_s) in labelled for item in batch_files.items_of(dataset, one.path))
         ]
-        return [*(one for one in also if one.file_id not in set(out.file_ids)), *fresh]
+        files = [one.file_id for one in also if one.file_id not in set(out.file_ids)]
+        there = set(self.con.execute(STILL_THERE.format(table=self.table), [files]).fetchall())
+        return [*(one for one in also if (*one.key, one.start_s) in there), *fresh]
 
     def _predictions(self) -> Any:
         if self._folder is None:
