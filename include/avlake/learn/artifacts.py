@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import skops.io as sio
 from sklearn.base import BaseEstimator
 
 from avlake.errors import RequestError, WorkError
@@ -93,7 +94,8 @@ def to_json(value: Any) -> bytes:
 
 def dump_estimator(estimator: BaseEstimator) -> bytes:
     """A fitted scikit-learn estimator as skops bytes."""
-    return sio.dumps(estimator, compression=zipfile.ZIP_DEFLATED)
+    with _skops() as io:
+        return io.dumps(estimator, compression=zipfile.ZIP_DEFLATED)
 
 
 def load_estimator(data: bytes, source: str) -> BaseEstimator:
@@ -103,11 +105,22 @@ def load_estimator(data: bytes, source: str) -> BaseEstimator:
         WorkError: naming the types that are not trusted, or saying that the bytes are no model.
     """
     try:
-        strange = sorted(set(sio.get_untrusted_types(data=data)) - TRUSTED)
-        if strange:
-            raise WorkError(f"{source} holds untrusted types, so it was not loaded: {', '.join(strange)}; train again")
-        return sio.loads(data, trusted=sorted(TRUSTED))
+        with _skops() as io:
+            if strange := sorted(set(io.get_untrusted_types(data=data)) - TRUSTED):
+                types = ", ".join(strange)
+                raise WorkError(f"{source} holds untrusted types, so it was not loaded: {types}; train again")
+            return io.loads(data, trusted=sorted(TRUSTED))
     except WorkError:
         raise
     except Exception as error:  # skops raises whatever its parts raise on damaged bytes
         raise WorkError(f"{source} cannot be read as a model ({type(error).__name__}: {error}); train again") from None
+
+
+@contextmanager
+def _skops() -> Iterator[Any]:
+    """skops.io, loaded where it is used: it looks into every module there is, and Airflow's warn of each old name."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        import skops.io
+
+        yield skops.io
