@@ -17,39 +17,44 @@ from avlake.thresholds import SoundEffectsThresholds, Thresholds
 if TYPE_CHECKING:
     import duckdb
 
+AT_ONCE = 100_000  # clips; and step after step, with ranks and not lists of all tags: so memory suffices for any number
+
 # A score is the mean of the three highest windows that are trusted, as far as there are so many; of a clip that is
 # shorter than a window, of that one. The voice detector is asked too: a tagger hears animals where people speak.
 CLIP_SOUNDS = """
-CREATE TABLE clip_sounds AS
-WITH files AS (
-    SELECT *, regexp_extract(path, '([^/]+?)(\\.[^./]*)?$', 1) AS video_id
-    FROM current_files WHERE dataset = '{dataset}'
-), windows AS (
-    SELECT t.*, top.tag, top.score AS tag_score FROM (
-        SELECT file_id, window_index, trusted, speech, music, unnest(list_transform(
-            list_zip(top_tags, top_scores), lambda x: {{'tag': x[1], 'score': x[2]}}
-        )) AS top
-        FROM silver.audio_tags SEMI JOIN files USING (dataset, drop_date, file_id)
-    ) AS t
-), scored AS (
+CREATE OR REPLACE TABLE clip_files AS
+SELECT *, regexp_extract(path, '([^/]+?)(\\.[^./]*)?$', 1) AS video_id
+FROM current_files WHERE dataset = '{dataset}' AND hash(file_id) % {parts} = {part};
+CREATE OR REPLACE VIEW clip_windows AS
+FROM silver.audio_tags SEMI JOIN clip_files USING (dataset, drop_date, file_id);
+CREATE OR REPLACE TABLE clip_scores AS
+SELECT
+    file_id,
+    count(*) AS windows,
+    list_avg(coalesce(max(speech::DOUBLE, 3) FILTER (trusted), max(speech::DOUBLE, 3))) AS speech_score,
+    list_avg(coalesce(max(music::DOUBLE, 3) FILTER (trusted), max(music::DOUBLE, 3))) AS music_score
+FROM clip_windows GROUP BY file_id;
+CREATE OR REPLACE TABLE clip_tags AS
+SELECT file_id, tag, coalesce(sum(score) FILTER (trusted), sum(score)) AS s
+FROM (
+    SELECT *, row_number() OVER (PARTITION BY file_id, tag, trusted ORDER BY score DESC) AS nth FROM (
+        SELECT file_id, trusted, unnest(top_tags) AS tag, unnest(top_scores)::DOUBLE AS score FROM clip_windows
+    )
+) WHERE nth <= 3 GROUP BY file_id, tag;
+CREATE OR REPLACE TABLE clip_top_tags AS
+SELECT file_id, list(tag ORDER BY nth) AS top_tags, list(score ORDER BY nth) AS top_scores
+FROM (
     SELECT
         file_id,
-        count(*) AS windows,
-        list_avg(coalesce(max(speech::DOUBLE, 3) FILTER (trusted), max(speech::DOUBLE, 3))) AS speech_score,
-        list_avg(coalesce(max(music::DOUBLE, 3) FILTER (trusted), max(music::DOUBLE, 3))) AS music_score
-    FROM silver.audio_tags SEMI JOIN files USING (dataset, drop_date, file_id) GROUP BY file_id
-), tagged AS (
-    SELECT file_id, tag, list_sum(coalesce(max(tag_score::DOUBLE, 3) FILTER (trusted), max(tag_score::DOUBLE, 3))) AS s
-    FROM windows GROUP BY ALL
-), named AS (
-    SELECT
-        file_id,
-        list(tag ORDER BY s DESC, tag)[1:5] AS top_tags,
-        list(least(1, s / least(3, greatest(1, windows - 1))) ORDER BY s DESC, tag)[1:5] AS top_scores
-    FROM tagged JOIN scored USING (file_id) GROUP BY file_id
-), said AS (
+        tag,
+        least(1, s / least(3, greatest(1, windows - 1))) AS score,
+        row_number() OVER (PARTITION BY file_id ORDER BY s DESC, tag) AS nth
+    FROM clip_tags JOIN clip_scores USING (file_id)
+) WHERE nth <= 5 GROUP BY file_id;
+{make}
+WITH said AS (
     SELECT file_id, subject_id, value AS sound
-    FROM silver.labels SEMI JOIN files USING (dataset, drop_date, file_id) WHERE name = 'sound'
+    FROM silver.labels SEMI JOIN clip_files USING (dataset, drop_date, file_id) WHERE name = 'sound'
 )
 SELECT
     f.file_id,
@@ -68,9 +73,9 @@ SELECT
         OR v.speech_s >= threshold('max_speech_s') AS speaks,
     coalesce(n.top_tags, []) AS top_tags,
     description_of(l.sound, coalesce(n.top_tags, []), coalesce(n.top_scores, [])) AS audio_text_description
-FROM files AS f
-LEFT JOIN scored AS s USING (file_id)
-LEFT JOIN named AS n USING (file_id)
+FROM clip_files AS f
+LEFT JOIN clip_scores AS s USING (file_id)
+LEFT JOIN clip_top_tags AS n USING (file_id)
 LEFT JOIN said AS l USING (file_id)
 LEFT JOIN silver.speech AS v ON v.file_id = f.file_id AND v.dataset = f.dataset AND v.drop_date = f.drop_date
 LEFT JOIN human_labels AS h ON h.file_id = f.file_id AND h.name = 'sound' AND h.start_s IS NULL AND h.end_s IS NULL
@@ -94,7 +99,10 @@ def clip_sounds(con: duckdb.DuckDBPyConnection, dataset: str) -> None:
     takes: Any = ["VARCHAR", "VARCHAR[]", "DOUBLE[]"]
     how: Any = {"type": PythonUDFType.ARROW, "null_handling": "special"}  # of a clip without a label, too
     con.create_function("description_of", each, takes, "VARCHAR", **how)
-    con.execute(CLIP_SOUNDS.format(dataset=dataset))
+    parts = 1 + bounded.value(con, f"SELECT count(*) FROM current_files WHERE dataset = '{dataset}'") // AT_ONCE
+    for part in range(parts):
+        make = "INSERT INTO clip_sounds" if part else "CREATE TABLE clip_sounds AS"
+        con.execute(CLIP_SOUNDS.format(dataset=dataset, parts=parts, part=part, make=make))
 
 
 def calibrated(con: duckdb.DuckDBPyConnection, dataset: str, *, thresholds: Thresholds) -> None:
