@@ -13,11 +13,11 @@ from avlake.learn.boundaries import NOTHING, STEP_S, SWITCH, Found, Heard, find,
 from avlake.learn.boundaries import tag_evidence as evidence
 
 # Scores of all tags of music, and of voices.
-SOUNDS = {"s": (0.0, 0.97), "m": (0.9, 0.0), "b": (0.04, 0.9), "t": (0.004, 0.98), ".": (0.0, 0.0)}
+SOUNDS = {"s": (0.0, 0.97), "m": (0.9, 0.0), "b": (0.04, 0.9), "t": (0.004, 0.98), "n": (0.03, 0.02), ".": (0.0, 0.0)}
 
 
 def heard(sounds: str) -> Heard:
-    """A letter is a window: s(peech), m(usic), b(ed under speech), t(race of music in speech), . (silence)."""
+    """A letter is a window: s(peech), m(usic), b(ed under speech), t(race of music in it), n(oise), . (silence)."""
     music, speech = np.array([SOUNDS[sound] for sound in sounds]).reshape(-1, 2).T
     return Heard(np.arange(len(sounds)) * STEP_S, evidence(music, speech), speech)
 
@@ -58,6 +58,8 @@ def test_an_outro_starts_where_the_last_unbroken_music_begins(sounds: str, windo
         "s" * 20 + "m" * 8 + "s" * 20,  # a jingle
         "m" * 8 + "s" * 40,  # an intro
         "s" * 40 + "m",  # too short
+        "s" * 40 + "n" * 10,
+        "s" * 40 + "nnnnmnnnnn",
         "s",
         "m",
         "mm",
@@ -140,7 +142,7 @@ def test_no_path_is_likelier(values: list[float], switch: float) -> None:
     assert worth(chosen) + switch * chosen[0] == pytest.approx(best)
 
 
-@given(st.text(alphabet="smbt.", max_size=60))
+@given(st.text(alphabet="smbtn.", max_size=60))
 def test_what_is_said_is_within_the_episode(sounds: str) -> None:
     found = find(heard(sounds))
     assert isinstance(found, Found) and 0 <= found.confidence <= 1

@@ -26,6 +26,7 @@ CLEAR = 2.0  # a window says something from here on
 SWITCH = 6.0  # what it costs to begin or to end music, in the evidence's unit
 MAX_GAP_S = 3.0  # a pause or a break in the music, and it goes on
 MIN_OUTRO_S = 2.9  # anything shorter is a jingle or a mistake of the tagger
+SURE, MIN_SURE = 4.0, 2  # so many windows say so much where nobody speaks: noise is a little like music, for long
 MAX_SPEECH_AFTER_S = 4.0  # music that more speech follows was no outro
 MAX_BEFORE_INTRO_S = 3.0  # music that begins later is no intro
 SPOKEN = 0.5
@@ -105,7 +106,7 @@ def find(heard: Heard) -> Found:
         return NOTHING
     stretches = runs(heard)
     if stretches and stretches[-1][0] == 0 and _spoken_s(heard, stretches[-1][1]) <= MAX_SPEECH_AFTER_S:
-        heard = replace(heard, music=np.where(heard.speech > SPOKEN, -OFFSET, heard.music))
+        heard = replace(heard, music=np.where(heard.speech < SILENT, heard.music, -OFFSET))
         stretches = runs(heard)
     return _judge(heard, stretches)
 
@@ -123,7 +124,8 @@ def _judge(heard: Heard, stretches: list[tuple[int, int]]) -> Found:
     before = others[-1][1] if others else 0
     if _spoken_s(heard, end) > MAX_SPEECH_AFTER_S:
         return Found(None, _intro_end(heard, stretches), _confidence(heard, end, None, n))
-    if begin == 0 or (end - begin) * STEP_S < MIN_OUTRO_S:
+    sure = heard.music[begin:end] >= np.where(heard.speech[begin:end] < SILENT, SURE, CLEAR)
+    if begin == 0 or sure.sum() < MIN_SURE or (end - begin) * STEP_S < MIN_OUTRO_S:
         return Found(None, _intro_end(heard, stretches), _confidence(heard, before, None, n))
     start_s = float(heard.start_s[begin] + ONSET_S)
     return Found(start_s, _intro_end(heard, others), _confidence(heard, before, begin, end))
