@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from effects import Sound, shelve
 
+from avlake.cli.governance import takedowns_apply
 from avlake.errors import RequestError
 from avlake.lake import Lake
 from avlake.learn import calibration
@@ -149,7 +150,9 @@ def test_the_calibrated_decision_keeps_effects_and_never_speech(settings: Settin
     assert not again.changed
 
 
-def test_what_is_kept_is_listed_once_and_without_what_is_taken_down(settings: Settings) -> None:
+def test_what_is_kept_is_listed_once_and_without_what_is_taken_down(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bad = 'x"\n\u202e' + "y" * 500
     sounds = [Sound("two_000020"), Sound("one_000010", label=bad), Sound("talks_000000", speech=LOUD)]
     shelve(settings, sounds)
@@ -169,6 +172,11 @@ def test_what_is_kept_is_listed_once_and_without_what_is_taken_down(settings: Se
     left = write_list(settings, pipeline=PIPELINE)  # gold still has it
     assert left is not None and left.changed and left.rows == 1
     assert write_list(settings, pipeline="voxforge_gender") is None
+    add(settings, files=[f"vggsound/{sounds[1].path}"], reason="asked", who="tester")
+    monkeypatch.setenv("AVLAKE_URI", settings.uri)
+    monkeypatch.setenv("AVLAKE_WAREHOUSE", settings.warehouse)
+    takedowns_apply()
+    assert file.read_text() == ""
 
 
 def test_the_verdict_says_nothing_of_precision_without_labels(settings: Settings) -> None:

@@ -14,6 +14,7 @@ from avlake.pipelines import PIPELINES
 from avlake.settings import load_settings
 from avlake.stages import takedowns
 from avlake.stages.curate import curate
+from avlake.stages.listing import write_list
 from avlake.stages.pages.outdated import remove_outdated
 from avlake.stages.publish import publish
 
@@ -43,7 +44,7 @@ def takedowns_add(
 
 @takedowns_app.command("apply")
 def takedowns_apply() -> None:
-    """Rebuild gold and the warehouse now, without what was taken down, and remove the pages from before."""
+    """Rebuild gold, its lists and the warehouse now, without what was taken down, and remove the pages from before."""
     settings, run_id = load_settings(), runner.new_run_id()
     present, failed = set(Lake.open(settings).tables()), None
     for name, pipeline in PIPELINES.items():
@@ -56,6 +57,9 @@ def takedowns_apply() -> None:
                 continue
             next_step = f"; next: `avlake train {name}`" if built.changed else "; nothing changed"
             print(f"{name}: {built.taken_down or 'nothing is taken down'}{next_step}", file=sys.stderr)
+    for name in PIPELINES:
+        if (listed := write_list(settings, pipeline=name)) and listed.changed:
+            print(f"list  {listed.uri}", file=sys.stderr)
     shown = publish(settings, run_id=run_id)
     print(f"warehouse  {shown.warehouse}" + ("" if shown.changed else "; nothing changed"), file=sys.stderr)
     if gone := remove_outdated(Lake.open(settings))[1]:
