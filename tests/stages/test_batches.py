@@ -26,6 +26,7 @@ from episodes import (
     tone_hz,
 )
 
+from avlake.cli.labels import labels_next
 from avlake.errors import RequestError
 from avlake.lake import Lake
 from avlake.learn.metrics import wilson
@@ -200,6 +201,16 @@ def test_an_audit_is_blind_drawn_once_and_counted_from_what_comes_back(own, tmp_
     put_model(own, run_id="train-2")
     assert audit_result(Lake.open(own), PIPELINE, "train-2") == []
     assert audit_result(Lake.open(own), PIPELINE, RUN)[1].right == 4
+
+
+def test_the_command_says_what_to_fill_in_and_what_comes_next(shared, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("AVLAKE_URI", shared.uri)
+    monkeypatch.setenv("AVLAKE_WAREHOUSE", shared.warehouse)
+    to = tmp_path / "batch"
+    labels_next(PIPELINE, to=f"{to}/", count=2, format_="csv")
+    told = capsys.readouterr().err
+    assert "2 parts" in told and "(what is heard in a part: music, dialogue, both)" in told
+    assert f"`avlake labels import {to}/batch.csv --by NAME`" in told
 
 
 def test_an_audit_needs_a_model(tmp_path):

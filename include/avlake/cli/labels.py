@@ -11,7 +11,7 @@ import typer
 
 from avlake import output
 from avlake.cli.console import PipelineName
-from avlake.pipelines import get_pipeline
+from avlake.pipelines import LabelKind, get_pipeline
 from avlake.settings import load_settings
 from avlake.stages import labelling
 from avlake.storage import open_store
@@ -94,7 +94,8 @@ def labels_next(
     from avlake.stages import batches  # loads scikit-learn
 
     most = count or batches.COUNT
-    _told(batches.next_batch(load_settings(), pipeline=pipeline, to=to, count=most, form=format_), format_)
+    batch = batches.next_batch(load_settings(), pipeline=pipeline, to=to, count=most, form=format_)
+    _told(batch, batches.parts_kind(pipeline), format_)
 
 
 @labels_app.command("audit")
@@ -108,12 +109,13 @@ def labels_audit(
     from avlake.stages import batches  # loads scikit-learn
 
     most = per_class or batches.PER_CLASS
-    _told(batches.audit_batch(load_settings(), pipeline=pipeline, to=to, per_class=most, form=format_), format_)
+    batch = batches.audit_batch(load_settings(), pipeline=pipeline, to=to, per_class=most, form=format_)
+    _told(batch, batches.parts_kind(pipeline), format_)
 
 
-def _told(batch: Batch, form: str) -> None:
+def _told(batch: Batch, kind: LabelKind, form: str) -> None:
     print(
-        f"{len(batch.chosen)} parts in {batch.to}: listen to batch.m3u8, fill in `value` in batch.{form}, then "
-        f"`avlake labels import {batch.to.rstrip('/')}/batch.{form} --by NAME`",
+        f"{len(batch.chosen)} parts in {batch.to}: listen to batch.m3u8, fill in `value` in batch.{form} ({kind.doc}: "
+        f"{', '.join(kind.values)}), then `avlake labels import {batch.to.rstrip('/')}/batch.{form} --by NAME`",
         file=sys.stderr,
     )
