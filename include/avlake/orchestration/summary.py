@@ -32,7 +32,10 @@ DECISIONS = """
 SELECT kept, reject_reason, count(*) AS n FROM gold.{name}
 GROUP BY ALL ORDER BY kept DESC, n DESC, reject_reason LIMIT 12
 """
-FOUND = "SELECT * EXCLUDE (file_id, dataset, drop_date, split, kept, reject_reason, run_id) FROM {name} ORDER BY path LIMIT 12"
+FOUND = """
+SELECT * EXCLUDE (file_id, dataset, drop_date, split, kept, reject_reason, run_id)
+FROM {name} ORDER BY path LIMIT 12
+"""
 METRICS = """
 SELECT model, split, metric, format('{:.3f}', value) AS value,
     format('{:.3f} to {:.3f}', ci_low, ci_high) AS "95 % interval", n
