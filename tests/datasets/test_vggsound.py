@@ -138,9 +138,9 @@ def test_rows_of_a_parquet_file_label_its_members() -> None:
     )
     paths = ["x.parquet/a.wav", "x.parquet/yt2_000040.wav", "x.parquet/b.wav", "yt4_000060.mp4"]
     assert labelled("b,1,sheep,test\n", paths, x=rows) == {
-        "x.parquet/a.wav": clip("dog", None),
+        "x.parquet/a.wav": clip("dog", None) | {"clip": "yt1_000030"},
         "x.parquet/yt2_000040.wav": clip("cat", None),
-        "x.parquet/b.wav": clip(None, None),
+        "x.parquet/b.wav": clip(None, None) | {"clip": "yt3_000050"},
         "yt4_000060.mp4": clip("cow", None),
         "x.parquet/rows.csv": counts(1, 1),
         INDEX: counts(1, 0),
@@ -151,6 +151,21 @@ def test_rows_of_a_parquet_file_label_its_members() -> None:
 def test_columns_of_a_parquet_file_have_several_names(header: str) -> None:
     (said,) = parse_rows(f"member,path,{header},start_seconds\nm.wav,,dog,dog,yt1,30.0\n".encode(), "x.parquet")
     assert said is not None and said.key == "x.parquet/m.wav" and said.sound == "dog"
+
+
+@pytest.mark.parametrize(
+    ("video_id", "start", "clip"),
+    [
+        ("yt_000030", "", ("yt_000030", "yt")),
+        ("yt_000030", "30", ("yt_000030", "yt")),
+        ("abcd_123456", "30", ("abcd_123456_000030", "abcd_123456")),
+        ("abcd_123456", "", ("abcd_123456", "abcd")),
+        ("yt", "", (None, None)),
+    ],
+)
+def test_an_id_may_have_its_start_in_it(video_id: str, start: str, clip: tuple[str | None, str | None]) -> None:
+    (said,) = parse_rows(f"member,path,video_id,start\n0.wav,,{video_id},{start}\n".encode(), "x.parquet")
+    assert said is not None and (said.clip, said.youtube_id) == clip
 
 
 @given(st.binary(max_size=200) | st.text(max_size=200, alphabet='a1,"\n\r_-\0 é').map(str.encode))

@@ -33,10 +33,12 @@ class Sound:
     panns: tuple[float, float] | None = None  # scores of speech and music by the second tagger
     duration_s: float = 4.0
     has_audio: bool = True
+    shard: str = "vggsound_00.tar.gz"
+    clip: str | None = None  # what a Parquet file's row says
 
     @property
     def path(self) -> str:
-        return f"vggsound_00.tar.gz/{self.video_id}.mp4"
+        return f"{self.shard}/{self.video_id}.mp4"
 
     @property
     def file_id(self) -> str:
@@ -67,6 +69,8 @@ def _rows(sound: Sound) -> Iterable[tuple[str, dict[str, Any]]]:
     facts = {"media_type": "video/mp4", "size_bytes": 9, "licence": "none"}
     yield "bronze.files", {**file, **facts, "source_uri": f"/landing/{sound.path}"}
     yield "silver.labels", {"subject_id": sound.video_id[:-7], "name": "sound", "value": sound.label, "source": "csv"}
+    if sound.clip:
+        yield "silver.labels", {"subject_id": sound.clip[:-7], "name": "clip", "value": sound.clip, "source": "rows"}
     if not sound.has_audio:
         yield "ops.extractions", {**file, "extractor": "open", "status": "quarantined", "error_class": "no_audio"}
         return

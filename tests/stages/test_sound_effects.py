@@ -97,6 +97,19 @@ def test_other_limits_decide_otherwise(settings: Settings) -> None:
     assert [row["kept"] for row in decide(settings, **limits).values()] == [True]
 
 
+def test_a_clip_is_listed_once_by_its_own_name(settings: Settings) -> None:
+    twice = [Sound("twice_000010", shard=shard) for shard in ("vggsound_00.tar.gz", "vggsound_01.tar.gz")]
+    rows = [Sound("000000", shard=f"{name}.parquet") for name in ("a", "b")]
+    shelve(settings, [*twice, *rows, Sound("000001", shard="a.parquet", clip="known_000030")])
+    curate(settings, pipeline=PIPELINE, run_id=new_run_id("test"))
+    write_list(settings, pipeline=PIPELINE)
+    lines = [json.loads(line) for line in (Path(settings.uri) / LIST).read_text().splitlines()]
+    assert [(line["video_id"], line["youtube_id"], line["start_s"]) for line in lines] == [
+        ("000000", "000000", None), ("known_000030", "known", 30),
+        ("000000", "000000", None), ("twice_000010", "twice", 10),
+    ]  # fmt: skip
+
+
 def test_memory_does_not_grow_with_the_clips(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     tags = [(f"tag {n:02}", 0.9 - n / 30) for n in range(20)]
     shelve(settings, [Sound(f"video{i:06}_000000", tags=tags) for i in range(1500)])

@@ -53,6 +53,7 @@ class Said(NamedTuple):
     youtube_id: str | None
     sound: str | None
     split: str | None
+    clip: str | None = None  # the stem that a member of a Parquet file would have elsewhere
 
 
 @dataclass(slots=True)
@@ -63,6 +64,7 @@ class _Entry:
     sound: str | None
     split: str | None
     index: str
+    clip: str | None = None
     found: bool = False
 
 
@@ -85,8 +87,9 @@ def is_label_file(path: str) -> bool:
 def labels(files: Iterable[BronzeFile], read: Callable[[str], bytes]) -> Iterator[Label]:
     """Two rows for each clip: `sound`, and `index_split`; both None where no index says it, or two rows contradict.
 
-    And two for each index: `rows_without_clip`, how many clips it has that the drop has not (rows of a Parquet file
-    without bytes are such, too), and `malformed_rows`; both None for one that is too large to be read.
+    One more, `clip`, for a member of a Parquet file whose row says its id and start, and whose name does not. And two
+    for each index: `rows_without_clip`, how many clips it has that the drop has not (rows of a Parquet file without
+    bytes are such, too), and `malformed_rows`; both None for one that is too large to be read.
 
     Args:
         files: all of a drop, the indexes before the clips.
@@ -108,6 +111,8 @@ def labels(files: Iterable[BronzeFile], read: Callable[[str], bytes]) -> Iterato
         source = said.index if said else file.path
         yield Label(file.file_id, subject, "sound", said.sound if said else None, source)
         yield Label(file.file_id, subject, "index_split", said.split if said else None, source)
+        if own and own.clip and not named:
+            yield Label(file.file_id, subject, "clip", own.clip, own.index)
     without = dict.fromkeys(indexes, 0)
     for entry in entries.values():
         without[entry.index] += not entry.found
@@ -163,12 +168,16 @@ def parse_rows(data: bytes, archive: str) -> Iterator[Said | None]:
             found = next((header[name] for name in names if name in header), len(of))
             return of[found].strip() if found < len(of) else ""
 
-        clip = clip_of(field("path")) or clip_of(field(*IDS))
-        youtube_id = field(*IDS)
-        key = _key(youtube_id, field(*STARTS)) or (f"{clip[0]}_{clip[1]:06}" if clip else "")
+        youtube_id, start = field(*IDS), field(*STARTS)
+        whole, named = CLIP.fullmatch(youtube_id), clip_of(field("path"))
+        if whole and start and _key(whole[1], start) == youtube_id:
+            key = youtube_id  # an id with its start
+        else:
+            in_path = f"{named[0]}_{named[1]:06}" if named else ""
+            key = _key(youtube_id, start) or in_path or (whole[0] if whole else "")
         who = key[:-7] or None
         if member := field("member"):
-            yield Said(f"{archive}/{member}", who, _value(field(*SOUNDS)), _split(field("split")))
+            yield Said(f"{archive}/{member}", who, _value(field(*SOUNDS)), _split(field("split")), key or None)
         elif key:
             yield Said(key, who, _value(field(*SOUNDS)), _split(field("split")))
         else:
@@ -189,7 +198,7 @@ def _take(entries: dict[str, _Entry], index: BronzeFile, data: bytes) -> int | N
             entry.sound = entry.sound if entry.sound == said.sound else None
             entry.split = entry.split if entry.split == said.split else None
         else:
-            entries[said.key] = _Entry(said.youtube_id, said.sound, said.split, index.path)
+            entries[said.key] = _Entry(said.youtube_id, said.sound, said.split, index.path, said.clip)
     return malformed
 
 

@@ -243,7 +243,7 @@ def _scores(one: Mapping[str, Any], clips: int) -> list[Score]:
             found.append(Score(one["name"], split, metric, share["value"], share["ci_low"], share["ci_high"], one["n"]))
     if one["average_precision"] is not None:
         found.append(Score(one["name"], split, "average_precision", one["average_precision"], None, None, one["n"]))
-    if clips:
+    if clips and (one["name"] != CALIBRATED or one["threshold"] is not None):  # without labels it decides nothing
         found.append(Score(one["name"], ALL, "kept_share", one["kept"] / clips, None, None, clips))
     return found
 

@@ -23,7 +23,7 @@ AT_ONCE = 100_000  # clips; and step after step, with ranks and not lists of all
 # shorter than a window, of that one. The voice detector is asked too: a tagger hears animals where people speak.
 CLIP_SOUNDS = """
 CREATE OR REPLACE TABLE clip_files AS
-SELECT *, regexp_extract(path, '([^/]+?)(\\.[^./]*)?$', 1) AS video_id
+SELECT *, regexp_extract(path, '([^/]+?)(\\.[^./]*)?$', 1) AS stem
 FROM current_files WHERE dataset = '{dataset}' AND hash(file_id) % {parts} = {part};
 CREATE OR REPLACE VIEW clip_windows AS
 FROM silver.audio_tags SEMI JOIN clip_files USING (dataset, drop_date, file_id);
@@ -53,15 +53,19 @@ FROM (
 ) WHERE nth <= 5 GROUP BY file_id;
 {make}
 WITH said AS (
-    SELECT file_id, subject_id, value AS sound
-    FROM silver.labels SEMI JOIN clip_files USING (dataset, drop_date, file_id) WHERE name = 'sound'
+    SELECT
+        file_id,
+        max(subject_id) AS subject_id,
+        max(value) FILTER (name = 'sound') AS sound,
+        max(value) FILTER (name = 'clip') AS clip
+    FROM silver.labels SEMI JOIN clip_files USING (dataset, drop_date, file_id)
+    WHERE name IN ('sound', 'clip') GROUP BY file_id
 )
 SELECT
     f.file_id,
-    f.video_id,
-    coalesce(nullif(l.subject_id, ''), nullif(regexp_extract(f.video_id, '^(.+)_\\d{{6}}$', 1), ''), f.video_id)
-        AS youtube_id,
-    try_cast(nullif(regexp_extract(f.video_id, '_(\\d{{6}})$', 1), '') AS INTEGER) AS start_s,
+    coalesce(l.clip, f.stem) AS video_id,
+    coalesce(nullif(l.subject_id, ''), nullif(regexp_extract(f.stem, '^(.+)_\\d{{6}}$', 1), ''), f.stem) AS youtube_id,
+    try_cast(nullif(regexp_extract(video_id, '_(\\d{{6}})$', 1), '') AS INTEGER) AS start_s,
     l.sound,
     h.value AS human_sound,
     coalesce(s.windows, 0) AS windows,
@@ -87,9 +91,10 @@ MEASURED = "FROM clip_sounds WHERE speech_score IS NOT NULL AND speech_ratio IS 
 def clip_sounds(con: duckdb.DuckDBPyConnection, dataset: str) -> None:
     """Create the relation `clip_sounds`: a row for each current file of the dataset.
 
-    Columns: file_id, video_id (the file's stem), youtube_id, start_s, sound (the dataset's label), human_sound
-    (people's), windows, speech_score and music_score in [0, 1], speech_s, speech_ratio, speaks (is that too much?),
-    top_tags (at most five), audio_text_description. What was not measured, or nobody has said, is NULL.
+    Columns: file_id, video_id (the file's stem, or what an index says that it would be), youtube_id, start_s,
+    sound (the dataset's label), human_sound (people's), windows, speech_score and music_score in [0, 1], speech_s,
+    speech_ratio, speaks (is that too much?), top_tags (at most five), audio_text_description. What was not measured,
+    or nobody has said, is NULL.
     """
 
     def each(labels: pa.ChunkedArray, tags: pa.ChunkedArray, scores: pa.ChunkedArray) -> pa.Array:

@@ -30,6 +30,11 @@ COLUMNS = (
     "youtube_id",
     "start_s",
 )
+# A clip that several shards or drops have is one clip; a name that says no start may well be that of several.
+KEPT = f"""
+SELECT {", ".join(COLUMNS)} FROM kept WHERE kept
+QUALIFY start_s IS NULL OR row_number() OVER (PARTITION BY video_id ORDER BY path, file_id) = 1 ORDER BY path, file_id
+"""
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,7 @@ class Listed:
 def write_list(settings: Settings, *, pipeline: str) -> Listed | None:
     """Write the pipeline's list of the clips that gold keeps; None for one that has no list, or no gold yet.
 
-    One JSON object per line, sorted by path: `COLUMNS`, NULL as null. Memory does not grow with the rows.
+    One JSON object per clip and line, sorted by path: `COLUMNS`, NULL as null. Memory does not grow with the rows.
     """
     chosen, lake = get_pipeline(pipeline), Lake.open(settings)
     data = lake.scan(f"gold.{chosen.gold[-1]}") if chosen.lists else None
@@ -53,8 +58,7 @@ def write_list(settings: Settings, *, pipeline: str) -> Listed | None:
         con.register("kept", excluded(lake).without(data))
         made = Path(folder) / "list.jsonl"
         with made.open("wb") as out:
-            query = f"SELECT {', '.join(COLUMNS)} FROM kept WHERE kept ORDER BY path, file_id"
-            for batch in bounded.batches(con, query):
+            for batch in bounded.batches(con, KEPT):
                 for row in batch.to_pylist():
                     line = json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n"
                     digest.update(line)

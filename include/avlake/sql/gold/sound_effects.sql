@@ -28,7 +28,7 @@ judged AS (
                 WHEN c.speech_ratio IS NULL THEN ['speech_not_measured']
                 WHEN setting('decision') = 'calibrated' THEN [
                     CASE WHEN k.p_sfx = 0 OR c.speaks THEN 'speech' END,
-                    CASE WHEN k.p_sfx > 0 AND k.p_sfx < k.threshold THEN 'not_convincing' END
+                    CASE WHEN coalesce(k.p_sfx != 0 AND NOT k.p_sfx >= k.threshold, true) THEN 'not_convincing' END
                 ]
                 ELSE [
                     CASE WHEN c.speech_score >= threshold('max_speech_score') OR c.speaks THEN 'speech' END,
