@@ -81,6 +81,7 @@ def test_no_outro_is_invented(sounds: str) -> None:
         ("s" * 40 + "m" * 8, None),
         ("s" * 10 + "m" * 8 + "s" * 20, None),  # a jingle is no intro
         ("m" * 20, None),
+        ("m" * 20 + "....", None),  # nobody says anything
     ],
 )
 def test_an_intro_ends_where_its_music_does(sounds: str, windows: int | None) -> None:

@@ -140,8 +140,7 @@ def _intro_end(heard: Heard, stretches: list[tuple[int, int]]) -> float | None:
     if not stretches:
         return None
     begin, end = stretches[0]
-    whole = end == len(heard.start_s)
-    if heard.start_s[begin] > MAX_BEFORE_INTRO_S or whole:
+    if heard.start_s[begin] > MAX_BEFORE_INTRO_S or not _spoken_s(heard, end):
         return None
     return float(heard.start_s[end - 1] + STEP_S)
 
