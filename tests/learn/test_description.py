@@ -34,6 +34,8 @@ from avlake.learn.description import describe
         ("people eating, noisily", "Sound of people eating"),
         ("police car (siren)", "Sound of a police car"),
         ("singing bowl", "Sound of a singing bowl"),
+        ("sharpen knife", "Sound of sharpening a knife"),
+        ("air conditioning noise", "Sound of air conditioning noise"),
         ("ukulele", "Sound of a ukulele"),
         ("hair_dryer/drying", "Sound of a hair dryer"),
         ("Sound Effect", "Sound effect"),

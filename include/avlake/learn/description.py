@@ -32,7 +32,16 @@ UNCOUNTED = frozenset(
     ).split("|")
 )
 # What is done, and not who does it: before it an article would be wrong.
-ACTIVITIES = frozenset({"lawn", "rope", "golf", "tap", "arc", "scuba", "disc", "beat", "auto", "underwater", "cap"})
+ACTIVITIES = frozenset({"lawn", "rope", "golf", "tap", "arc", "scuba", "disc", "beat", "auto", "underwater", "lip"})
+# VGGSound's labels that no rule makes English of.
+ODD = {
+    "sharpen knife": "sharpening a knife",
+    "strike lighter": "striking a lighter",
+    "shot football": "shooting a football",
+    "cattle, bovinae cowbell": "a cowbell",
+    "people hiccup": "people hiccuping",
+    "people battle cry": "people giving a battle cry",
+}
 THINGS = frozenset({"singing bowl", "sliding door", "wedding music", "building"})  # that begin like an activity
 AN = re.compile(r"(?!eu|uni|use|usu|uk|one\b|once\b)[aeiou]|hour|honest")
 GERUND = re.compile(r"\w{2,}ing$")
@@ -77,6 +86,8 @@ def _clean(text: str) -> str:
 
 def _phrase(name: str) -> str:
     """What comes after `Sound of`."""
+    if name in ODD:
+        return ODD[name]
     names = [part for part in (part.strip(" .'&-") for part in name.split(",")) if part and part != "etc"]
     if not names:
         return ""
@@ -90,7 +101,12 @@ def _phrase(name: str) -> str:
     noun = first[at - 1]
     if said not in THINGS and at < len(first) and first[0] in ACTIVITIES and at == 1:
         return said
-    if _is_many(noun) or noun in UNCOUNTED or _is_many(first[0]) or first[0] in ("a", "an", "the"):
+    if (
+        _is_many(noun)
+        or {noun, first[-1]} & UNCOUNTED
+        or _is_many(first[0])
+        or first[0] in ("a", "an", "the", "someone")
+    ):
         return said
     return f"{'an' if AN.match(said) else 'a'} {said}"
 
