@@ -197,7 +197,7 @@ def test_the_verdict_says_nothing_of_precision_without_labels(settings: Settings
     assert "uncalibrated" in judged(settings)["words"][0]
     found = judged(settings)
     assert [one["precision"] for one in found["decisions"]] == [None, None]
-    assert {s["metric"] for s in scores(settings)} == {"kept_share"}
+    assert {(s["model"], s["metric"]) for s in scores(settings)} == {("plain", "kept_share")}
     submit(Lake.open(settings), "vggsound", [Said("talks_000000", "sound", "speech")], who="tester")
     assert judged(settings)["calibrated"]
 
