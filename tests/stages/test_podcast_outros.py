@@ -100,6 +100,16 @@ def test_outros_are_found_and_none_is_invented(
 
 
 @needs_real
+def test_a_second_run_measures_and_trains_nothing(heard: tuple[Settings, TrainReport, TrainReport]) -> None:
+    settings, _, after = heard
+    Lake.open(settings).store.write(f"reports/{PIPELINE}/index.html", b"a page is there")
+    said: list[str] = []
+    run(settings, pipeline=PIPELINE, source=str(Path(settings.uri).parent / "landing"), say=said.append)
+    assert any("extract: nothing to do" in line for line in said)
+    assert f"model  {after.model_uri}; gold is unchanged, nothing to train" in said
+
+
+@needs_real
 def test_files_outside_the_lake_are_judged_as_those_in_it(
     heard: tuple[Settings, TrainReport, TrainReport], tmp_path: Path
 ) -> None:
