@@ -30,7 +30,10 @@ FROM silver.panns_tags SEMI JOIN {table} USING (dataset, drop_date, file_id) GRO
 
 @dataclass(frozen=True)
 class Heard:
-    """The rows of gold.sound_effects, (n,) each, by file; figures are NaN and texts None where unknown."""
+    """The rows of gold.sound_effects, (n,) each, by file; figures are NaN and texts None where unknown.
+
+    Paths are those of labelled clips only.
+    """
 
     file_ids: Array
     paths: Array
@@ -95,20 +98,20 @@ def thresholds(con: duckdb.DuckDBPyConnection) -> SoundEffectsThresholds:
 
 
 def heard(con: duckdb.DuckDBPyConnection, table: str) -> Heard:
-    names = (
-        "file_id, path, sound, human_sound, reject_reason, kept, speech_score, music_score, speech_ratio, speech_s, "
-        "p_sfx, calibrated_threshold"
-    )
-    rows = con.execute(f"SELECT {names} FROM {table} ORDER BY file_id").to_arrow_table()
-    columns: list[Array] = []
-    for i, column in enumerate(rows.columns):
-        if i < 5:
-            columns.append(np.array([*column.to_pylist(), None], object)[:-1])
-        else:
-            kind: Any = bool if i == 5 else float
-            values = [np.nan if value is None else value for value in column.to_pylist()]
-            columns.append(np.array(values, kind))
+    texts = "file_id, CASE WHEN human_sound IS NOT NULL THEN path END, sound, human_sound, reject_reason"
+    figures = "speech_score, music_score, speech_ratio, speech_s, p_sfx, calibrated_threshold"
+    rows = con.execute(f"SELECT {texts}, kept, {figures} FROM {table} ORDER BY file_id").to_arrow_table()
+    columns = [_texts(column) for column in rows.columns[:5]]
+    columns.append(rows["kept"].to_numpy())
+    columns += [column.cast("float64").to_numpy() for column in rows.columns[6:]]
     return Heard(*columns)
+
+
+def _texts(column: Any) -> Array:
+    """(n,) of an Arrow column, None for NULL; equal texts are one object."""
+    coded = column.combine_chunks().dictionary_encode()
+    different = np.array([*coded.dictionary.to_pylist(), None], object)
+    return different[coded.indices.fill_null(len(different) - 1).to_numpy()]
 
 
 def plain(clips: Heard, limits: SoundEffectsThresholds, name: str = "plain") -> Decided:
