@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from silero_vad import load_silero_vad
 from sounds import wav
 
 from avlake.extractors import base
-from avlake.extractors.speech import Params, Speech
+from avlake.extractors.speech import CALL, Params, Speech, VoiceActivity
 from avlake.media.clip import SAMPLE_RATE, Clip
 from avlake.media.sandbox import Sandbox
 from avlake.settings import Settings
@@ -23,7 +24,9 @@ needs_recordings = pytest.mark.skipif(not SHARED.exists(), reason="no shared/dat
 
 
 def measure(clip: Clip, **params: float) -> dict:
-    return {name: values[0] for name, values in Speech(Params(**params)).measure(clip).items()}
+    extractor = Speech(Params(**params))
+    base.register(clip, [extractor], streams=("audio",))
+    return {name: values[0] for name, values in extractor.measure(clip).items()}
 
 
 def check(row: dict, n_samples: int) -> None:
@@ -114,13 +117,22 @@ def test_long_recordings_are_measured_as_their_parts(talk, clip_of):
     assert many["speech_s"] == pytest.approx(repeats * one["speech_s"], rel=0.02)
 
 
+@pytest.mark.parametrize("n", [CALL - 1, CALL, CALL + 1, 2 * CALL + 700])
+@pytest.mark.parametrize("step", [700, 160_000])
+def test_probabilities_are_those_of_hearing_all_at_once(signals, n, step):
+    samples = np.resize(signals["man"], n).astype(np.float32)
+    listener = VoiceActivity()
+    for start in range(0, n, step):
+        listener.hear(samples[start : start + step])
+    np.testing.assert_array_equal(listener.probabilities(), load_silero_vad(sequence=True).audio_forward(samples))
+
+
 def test_parameters_do_what_they_say(talk, clip_of):
-    clip = clip_of(talk)
-    usual = measure(clip)
-    assert measure(clip, pad_ms=300)["speech_s"] > usual["speech_s"]
-    assert measure(clip, min_silence_ms=5_000)["segments"] == 1 < usual["segments"]
-    assert measure(clip, min_speech_ms=10_000)["segments"] == 0
-    assert measure(clip, threshold=0.99)["speech_s"] < usual["speech_s"]
+    usual = measure(clip_of(talk))
+    assert measure(clip_of(talk), pad_ms=300)["speech_s"] > usual["speech_s"]
+    assert measure(clip_of(talk), min_silence_ms=5_000)["segments"] == 1 < usual["segments"]
+    assert measure(clip_of(talk), min_speech_ms=10_000)["segments"] == 0
+    assert measure(clip_of(talk), threshold=0.99)["speech_s"] < usual["speech_s"]
 
 
 @pytest.mark.parametrize("wrong", [{"threshold": 0}, {"threshold": 1}, {"pad_ms": -1}, {"min_speech_ms": -1}])
