@@ -3,10 +3,10 @@
     python bench/long_file.py [--minutes 1 10 180] [--most-mib-per-hour 150]
 
 MP3 files (44.1 kHz, stereo, 128 kbit/s) of those lengths are made of a loop and measured in the sandbox at its default
-limits, each in a process of its own: by the tagger, by all of `podcast_outros`, and for comparison by an extractor that
-keeps all samples. Memory is the most that the process held resident (VmHWM of /proc). The exit status is 1 if a file is
-not measured, or if what only listens takes more memory for an hour more than asked. Without yamnet.tflite in
-AVLAKE_MODELS, or in ../shared/models, audio_tags is left out.
+limits, each in a process of its own: by all of `sound_effects`, by all of `podcast_outros`, and for comparison by an
+extractor that keeps all samples. Memory is the most that the process held resident (VmHWM of /proc). The exit status is
+1 if a file is not measured, or if what only listens takes more memory for an hour more than asked. Without
+yamnet.tflite in AVLAKE_MODELS, or in ../shared/models, audio_tags is left out.
 """
 
 from __future__ import annotations
@@ -76,9 +76,9 @@ def settings() -> Settings:
 
 def sets(given: Settings) -> dict[str, list[str]]:
     """Extractors by what they are called here."""
-    able = [name for name in get_pipeline("podcast_outros").extractors if all_there(name, given)]
-    wanted = {"media, audio_tags": ["media", "audio_tags"], "all of podcast_outros": able, KEEPS: [KEEPS]}
-    return {name: chosen for name, chosen in wanted.items() if all(all_there(one, given) for one in chosen)}
+    wanted = {f"all of {name}": get_pipeline(name).extractors for name in ("sound_effects", "podcast_outros")}
+    able = {what: [name for name in names if all_there(name, given)] for what, names in wanted.items()}
+    return able | {KEEPS: [KEEPS]}
 
 
 def all_there(extractor: str, given: Settings) -> bool:
