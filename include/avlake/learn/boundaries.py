@@ -127,7 +127,7 @@ def _judge(heard: Heard, stretches: list[tuple[int, int]]) -> Found:
     sure = heard.music[begin:end] >= np.where(heard.speech[begin:end] < SILENT, SURE, CLEAR)
     if begin == 0 or sure.sum() < MIN_SURE or (end - begin) * STEP_S < MIN_OUTRO_S:
         return Found(None, _intro_end(heard, stretches), _confidence(heard, before, None, n))
-    start_s = float(heard.start_s[begin] + ONSET_S)
+    start_s = round(float(heard.start_s[begin] + ONSET_S), 3)
     return Found(start_s, _intro_end(heard, others), _confidence(heard, before, begin, end))
 
 
@@ -142,7 +142,7 @@ def _intro_end(heard: Heard, stretches: list[tuple[int, int]]) -> float | None:
     begin, end = stretches[0]
     if heard.start_s[begin] > MAX_BEFORE_INTRO_S or not _spoken_s(heard, end):
         return None
-    return float(heard.start_s[end - 1] + STEP_S)
+    return round(float(heard.start_s[end - 1] + STEP_S), 3)
 
 
 def _confidence(heard: Heard, before: int, begin: int | None, end: int) -> float:
