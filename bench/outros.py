@@ -2,16 +2,18 @@
 
     python bench/outros.py [--episodes 200] [--seed 1]
 
-Needs ../shared/data and AVLAKE_MODELS: voices of VoxForge, music clips of VGGSound (shorter than an outro they are left
-out). Kinds: an outro after the speech; one that comes in under it (`bed`), so many dB below it; an intro and an outro;
-a jingle that speech follows; none. Music fades in over up to 3 s in half of them, and out in some.
-The constants of `learn.boundaries` were chosen on other draws of the same clips.
+Needs ../shared/data, and yamnet.tflite in AVLAKE_MODELS or ../shared/models; without, it says so and mixes nothing.
+Voices are of VoxForge, music of VGGSound (clips shorter than an outro are left out). Kinds: an outro after the speech;
+one that comes in under it (`bed`), so many dB below it; an intro and an outro; a jingle that speech follows; none.
+Music fades in over up to 3 s in half of them, and out in some. The constants of `learn.boundaries` were chosen on
+other draws of the same clips.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import os
 import tarfile
 from collections import defaultdict
 from collections.abc import Iterator
@@ -21,13 +23,16 @@ from typing import Any
 import numpy as np
 
 from avlake.errors import Quarantined
-from avlake.extractors.audio_tags import yamnet
+from avlake.extractors.audio_tags import MODEL, yamnet
 from avlake.extractors.tagging import TagListener
 from avlake.learn.boundaries import NEAR_S, Found, find
 from avlake.learn.segments import tags_of
 from avlake.media.clip import SAMPLE_RATE, Clip
+from avlake.models import has_model
+from avlake.settings import load_settings
 
 DATA = Path(__file__).parents[1].parent / "shared/data"
+MODELS = DATA.parent / "models"
 SHORTEST_MUSIC_S = 4.0
 LEVEL = 0.05  # RMS of speech
 BED_DB = (-3, -6, -10, -14, -18)
@@ -132,6 +137,11 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
+    if "AVLAKE_MODELS" not in os.environ and MODELS.is_dir():
+        os.environ["AVLAKE_MODELS"] = str(MODELS)
+    if not DATA.is_dir() or not has_model(MODEL, load_settings()):
+        print("nothing to mix: there is no ../shared/data, or no yamnet.tflite")
+        return
     rng, music, speakers = np.random.default_rng(asked.seed), music_clips(), voices()
     results: dict[str, list[str]] = defaultdict(list)
     sure: list[tuple[float, bool]] = []
