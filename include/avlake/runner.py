@@ -212,7 +212,7 @@ class _Work:
             self._measure(made)
         report = commit(self.settings, plan=made.plan, run_id=self.run_id)
         self.say(
-            f"{drop}  silver: {report.files} media files, {report.quarantined} quarantined"
+            f"{drop}  silver: {count(report.files, 'media file')}, {report.quarantined} quarantined"
             + (f", {made.left_out} not measured: they are not in the sample" if made.left_out else "")
             + (f", {made.remaining} left for later: the drop is partial" if report.partial else "")
             + ("" if report.changed else "; nothing changed")

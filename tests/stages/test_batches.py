@@ -156,6 +156,15 @@ def test_what_is_there_stays(shared, tmp_path):
         next_batch(shared, pipeline=PIPELINE, to=str(tmp_path / "batch"), count=2)
 
 
+def test_what_is_there_is_told_before_any_work(own, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(RequestError, match="is there"):
+        next_batch(own, pipeline=PIPELINE, to=str(tmp_path))
+    assert not Lake.open(own).store.list("explorations")
+    next_batch(own, pipeline=PIPELINE, to=str(tmp_path / "batch"), count=2)
+    assert Lake.open(own).store.list("explorations")
+
+
 @pytest.mark.parametrize(
     ("asked", "said"),
     [

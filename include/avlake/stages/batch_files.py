@@ -12,13 +12,15 @@ import csv
 import io
 import json
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from avlake.errors import RequestError
 from avlake.exports import m3u
 from avlake.exports.segments import Part, file_names, write_parts
-from avlake.exports.target import place
+from avlake.exports.target import Place, place
 from avlake.lake import Lake
 from avlake.pipelines import LabelKind, Pipeline
 from avlake.stages.human import FORMULA
@@ -63,7 +65,21 @@ class Batch:
     blind: bool  # are people not told what the model said?
 
 
+@contextmanager
+def folder(to: str, form: str) -> Iterator[Place]:
+    """Where a batch is written, which becomes the folder `to` when nothing goes wrong.
+
+    Raises:
+        RequestError: if `form` is none, or something is there already.
+    """
+    if form not in FORMATS:
+        raise RequestError(f"--format {form!r}: one of {', '.join(FORMATS)}")
+    with place(to, "batch", folder=True) as aside:
+        yield aside
+
+
 def write(
+    aside: Place,
     con: duckdb.DuckDBPyConnection,
     lake: Lake,
     pipeline: Pipeline,
@@ -72,28 +88,24 @@ def write(
     batch: Batch,
     form: str,
 ) -> None:
-    """Write the folder `batch.to`, whole or not at all.
+    """Write the files of a batch into its folder.
 
     Args:
         con: the warehouse.
         table: the gold table that the segments are of.
 
     Raises:
-        RequestError: if `form` is none, or something is there already.
         WorkError: naming the recording, where one cannot be cut.
     """
-    if form not in FORMATS:
-        raise RequestError(f"--format {form!r}: one of {', '.join(FORMATS)}")
-    with place(batch.to, "batch", folder=True) as aside:
-        parts = [_part(one, batch) for one in batch.chosen]
-        names = file_names(parts)
-        (aside.path / "media").mkdir()
-        write_parts(con, lake, table, dict(zip(names, parts, strict=True)), aside.path / "media", aside.scratch)
-        listen = [f"media/{name}" for name in names]
-        entries = [part.entry(file) for part, file in zip(parts, listen, strict=True)]
-        (aside.path / "batch.m3u8").write_bytes(m3u.playlist(entries))
-        rows = [_row(one, batch, kind, pipeline, file) for one, file in zip(batch.chosen, listen, strict=True)]
-        (aside.path / f"batch.{form}").write_bytes(_csv(rows) if form == "csv" else _json(rows))
+    parts = [_part(one, batch) for one in batch.chosen]
+    names = file_names(parts)
+    (aside.path / "media").mkdir()
+    write_parts(con, lake, table, dict(zip(names, parts, strict=True)), aside.path / "media", aside.scratch)
+    listen = [f"media/{name}" for name in names]
+    entries = [part.entry(file) for part, file in zip(parts, listen, strict=True)]
+    (aside.path / "batch.m3u8").write_bytes(m3u.playlist(entries))
+    rows = [_row(one, batch, kind, pipeline, file) for one, file in zip(batch.chosen, listen, strict=True)]
+    (aside.path / f"batch.{form}").write_bytes(_csv(rows) if form == "csv" else _json(rows))
 
 
 def item_of(dataset: str, path: str) -> str:

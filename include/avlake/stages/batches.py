@@ -65,7 +65,7 @@ def next_batch(settings: Settings, *, pipeline: str, to: str, count: int = COUNT
             is neither csv nor json, or `to` is taken.
         WorkError: naming the recording, where one cannot be cut.
     """
-    with _Asked(settings, pipeline) as asked:
+    with _Asked(settings, pipeline) as asked, batch_files.folder(to, form) as aside:
         chosen = choose_next(asked.candidates(), count)
         if not chosen:
             raise RequestError(
@@ -74,7 +74,7 @@ def next_batch(settings: Settings, *, pipeline: str, to: str, count: int = COUNT
         key = json.dumps([(one.path, one.start_s, one.end_s) for one in chosen]).encode()
         name = f"next-{hashlib.sha256(key).hexdigest()[:8]}"
         batch = Batch(name, to, tuple(chosen), asked.run_id, blind=False)
-        batch_files.write(asked.con, asked.lake, asked.pipeline, asked.kind, asked.table, batch, form)
+        batch_files.write(aside, asked.con, asked.lake, asked.pipeline, asked.kind, asked.table, batch, form)
         return batch
 
 
@@ -87,7 +87,7 @@ def audit_batch(settings: Settings, *, pipeline: str, to: str, per_class: int = 
         RequestError: as `next_batch`, and if nothing has been trained.
         WorkError: naming the recording, where one cannot be cut.
     """
-    with _Asked(settings, pipeline) as asked:
+    with _Asked(settings, pipeline) as asked, batch_files.folder(to, form) as aside:
         run_id = artifacts.get_chosen(asked.lake.store, pipeline).run_id
         before = recorded(asked.lake, pipeline, run_id)
         # A sample that is drawn again, when part of it is labelled, is the same one.
@@ -98,7 +98,7 @@ def audit_batch(settings: Settings, *, pipeline: str, to: str, per_class: int = 
                 "nothing to audit"
             )
         batch = Batch(audit_name(run_id), to, tuple(drawn), run_id, blind=True)
-        batch_files.write(asked.con, asked.lake, asked.pipeline, asked.kind, asked.table, batch, form)
+        batch_files.write(aside, asked.con, asked.lake, asked.pipeline, asked.kind, asked.table, batch, form)
         record_audit(asked.lake, pipeline, batch, before)
         return batch
 
