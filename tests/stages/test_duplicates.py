@@ -21,6 +21,7 @@ from avlake.media.clip import SAMPLE_RATE, Clip
 from avlake.media.video import Frame
 from avlake.stages import bounded
 from avlake.stages.duplicates import Groups, near_duplicates, split_groups
+from avlake.stages.library import LAGS, PAIRS
 from avlake.stages.matching import Prints, match, sound_share
 from avlake.tables import BRONZE_FILES, LABELS
 from clips import make_clip, noise_pictures
@@ -348,3 +349,16 @@ def test_real_clips_have_no_near_duplicates_but_their_copies(world):
     assert len(first) == 48 and all(path == cluster for path, cluster in first.items())
     again = {path.split("/")[1]: cluster.split("/")[1:] for path, cluster in clusters.items() if path not in first}
     assert again == {subject: list(path.parts[-3:]) for subject, path in copied.items()}
+
+
+def test_pairs_that_match_at_many_lags_fit_into_little_memory() -> None:
+    """As what repeats itself does; sorting all of a pair's lags at once took 48 KB for each pair."""
+    pairs, lags = 4_000, 40
+    with bounded.connect("100MB") as con:
+        con.execute(
+            f"""CREATE TABLE dup_hits AS
+            SELECT (i // {lags})::INT AS a, (i // {lags} + 1)::INT AS b, (10 * (i % {lags}))::INT AS lag
+            FROM range({pairs * lags}) AS rows(i), range(2)"""
+        )
+        found = con.sql(PAIRS).fetchall()
+    assert found == [(a, a + 1, [0, 10, 20][:LAGS]) for a in range(pairs)]
