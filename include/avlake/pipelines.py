@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from avlake.datasets.ava import AVA
 from avlake.datasets.base import Dataset
 from avlake.datasets.podcasts import PODCASTS
 from avlake.datasets.vggsound import VGGSOUND
@@ -20,6 +21,7 @@ from avlake.models import has_model, model_path
 from avlake.settings import Settings
 from avlake.tables import PODCAST_OUTROS, Table
 from avlake.thresholds import (
+    ActiveSpeakerThresholds,
     PodcastOutrosThresholds,
     SoundEffectsThresholds,
     TalkingHeadsThresholds,
@@ -38,6 +40,7 @@ class LabelKind:
     doc: str
     values: tuple[str, ...] = ()  # those it may have; empty: a number of seconds, or `none`
     of_parts: bool = False
+    of_tracks: bool = False  # of one face track; the label's name is `<name>:<entity_id>`, its value any text
 
 
 @dataclass(frozen=True)
@@ -179,6 +182,17 @@ PIPELINES = {
                 LabelKind("intro_end_s", "where the music at the beginning ends"),
             ),
             finds=PODCAST_OUTROS,
+        ),
+        Pipeline(
+            name="active_speaker",
+            doc="films with annotated faces: which of the faces on screen is the voice that is heard?",
+            dataset=AVA,
+            extractors=("media", "face_tracks"),
+            gold=("active_speaker_frames",),
+            learner="avlake.learn.speakers",
+            page="avlake.stages.pages.active_speaker",
+            thresholds=ActiveSpeakerThresholds,
+            labels=(LabelKind("talker", "who a track shows", of_tracks=True),),
         ),
     )
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -14,6 +14,11 @@ class Thresholds(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     for_one_run: ClassVar[frozenset[str]] = frozenset()  # names of those that are never remembered
+    of_training: ClassVar[frozenset[str]] = frozenset()  # names of those that say how to learn; gold does not read them
+
+    def for_training(self) -> dict[str, Any]:
+        """Those of training, by name: another value is another model."""
+        return self.model_dump(mode="json", include=set(self.of_training))
 
 
 class VoxforgeGenderThresholds(Thresholds):
@@ -93,4 +98,35 @@ class SoundEffectsThresholds(Thresholds):
 class PodcastOutrosThresholds(Thresholds):
     min_segment_s: float = Field(
         3.0, ge=0, title="Shortest segment", description="s; shorter ones, at an episode's head, are not learned from"
+    )
+
+
+class ActiveSpeakerThresholds(Thresholds):
+    of_training: ClassVar[frozenset[str]] = frozenset({"seed", "epochs", "augment", "pretrain", "compare"})
+    min_face_px: float = Field(
+        16.0, ge=0, title="Smallest face", description="px, width of its box in the video; smaller faces are rejected"
+    )
+    min_track_s: float = Field(
+        0.2, ge=0, title="Shortest track", description="s, from first to last face; shorter tracks are rejected"
+    )
+    max_negatives: float | None = Field(
+        None,
+        gt=0,
+        title="Most faces not speaking",
+        description="for each face that speaks; whole tracks of others are left out of training, never of the test",
+    )
+    seed: int = Field(0, ge=0, le=2**31, title="Training: seed", description="another seed starts from other weights")
+    epochs: int = Field(
+        40, ge=1, le=1000, title="Training: most epochs", description="fewer where the validation split gets no better"
+    )
+    augment: bool = Field(
+        True, title="Training: augmentation", description="faces mirrored, shifted and lit otherwise, sounds exchanged"
+    )
+    pretrain: bool = Field(
+        False,
+        title="Training: pre-training",
+        description="first learn on the lake's talking heads which sound belongs to which lips; needs no labels",
+    )
+    compare: bool = Field(
+        True, title="Training: comparison", description="also train without (or with) the two, to say what each adds"
     )

@@ -44,6 +44,17 @@ class BronzeFile:
     sha256: str
 
 
+@dataclass(frozen=True)
+class Annotation:
+    """What a drop's text files say of one recording that has to be known where it is measured (its faces' boxes, say).
+
+    Equal text is equal knowledge: the text is a part of the identity of what is measured with it.
+    """
+
+    file_id: str
+    text: str
+
+
 class Source(Protocol):
     """A place that holds drops of one dataset: a folder, an object-store prefix or an HTTP index."""
 
@@ -76,6 +87,8 @@ class Dataset:
     # Is a label file about all of the drop, not only about what lies in the same archive? Then `labels` gets the whole
     # drop at once: first the label files, then the media, which it has to take one by one.
     labels_whole_drop: bool = False
+    # What annotated extractors are told, file by file: takes what `labels` takes, for the whole drop at once.
+    annotations: Callable[[Iterable[BronzeFile], Callable[[str], bytes]], Iterator[Annotation]] | None = None
     opens_parquet: bool = False  # may rows of its Parquet files be recordings, see `media.parquet_archive`?
 
     def opens(self, path: str) -> bool:

@@ -80,7 +80,7 @@ class AvSync(base.Extractor):
     models = (MODEL,)
     Params: ClassVar[type[base.Params]] = Params
 
-    def watch(self) -> Mouth:
+    def watch(self, clip: Clip) -> Mouth:
         assert isinstance(self.params, Params)
         return Mouth(self.params.stride)
 

@@ -4,7 +4,8 @@ A new measurement is one file in this folder with a class that has `table`, `ver
 module-level `EXTRACTOR` naming that class. Extractors measure and never filter; errors other than `Quarantined` are
 handled by the sandbox. One that looks at video has `watch` besides: what that returns is shown every frame of the one
 pass over the clip, and `measure` asks for it back with `clip.seen(self.name)`. One that hears the sound only once, as
-those must that measure recordings of hours, has `listen`, and `samples` false.
+those must that measure recordings of hours, has `listen`, and `samples` false. One that has to know what the drop's own
+text files say of the recording is `annotated`, and finds it in `clip.annotation`.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ class Extractor:
     samples: ClassVar[bool] = True  # does `measure` ask for `clip.audio`? Else the samples need not be kept
     objects: ClassVar[tuple[str, ...]] = ()  # columns measured as bytes: kept as objects, the column has their sha256
     models: ClassVar[tuple[str, ...]] = ()  # names of third-party model files that it needs, see `avlake.models`
+    annotated: ClassVar[bool] = False  # does it look at `clip.annotation`? Then that is a part of its identity
     optional: ClassVar[bool] = False  # without those files a pipeline goes without it
     Params: ClassVar[type[Params]] = Params
 
@@ -68,8 +70,8 @@ class Extractor:
         identity = [self.name, self.version, DECODER_VERSION, self.params.model_dump(mode="json")]
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
-    def watch(self) -> Viewer | None:
-        """What is to see every frame of a clip's video; called once per clip."""
+    def watch(self, clip: Clip) -> Viewer | None:
+        """What is to see every frame of a clip's video; called once per clip, before anything of it is decoded."""
         return None
 
     def listen(self) -> Mapping[str, Callable[[], Listener]]:
@@ -83,6 +85,16 @@ class Extractor:
             Quarantined: when the clip opened but cannot be measured (`too_short`, `not_finite`, ...).
         """
         raise NotImplementedError
+
+
+def identity(params_hash: str, annotation: str | None) -> str:
+    """The `params_hash` of a measurement for which an annotation, named by its sha256, was known."""
+    return f"{params_hash}:{annotation[:16]}" if annotation else params_hash
+
+
+def without_annotation(params_hash: str) -> str:
+    """The part that stands for version and parameters alone."""
+    return params_hash.partition(":")[0]
 
 
 def streams_of(extractors: Iterable[type[Extractor]]) -> frozenset[str]:
@@ -101,7 +113,7 @@ def register(clip: Clip, extractors: Iterable[Extractor], *, streams: Iterable[s
         raise Quarantined(f"no_{wanted[0] if wanted else 'audio'}", f"the file has no {' and no '.join(wanted)} stream")
     able = [e for e in extractors if clip.streams.issuperset(e.reads)]
     for extractor in able:
-        if viewer := extractor.watch():
+        if viewer := extractor.watch(clip):
             clip.show_to(extractor.name, viewer)
         for name, listener in extractor.listen().items():
             clip.play_to(name, listener)

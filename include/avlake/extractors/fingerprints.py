@@ -58,7 +58,7 @@ class Fingerprints(base.Extractor):
     version = 1
     reads = ()
 
-    def watch(self) -> Pictures:
+    def watch(self, clip: Clip) -> Pictures:
         return Pictures()
 
     def measure(self, clip: Clip) -> dict[str, np.ndarray[Any, Any]]:

@@ -81,7 +81,7 @@ class Standardised(base.Extractor):
     objects = ("video", "audio")
     Params: ClassVar[type[base.Params]] = Params
 
-    def watch(self) -> Recorder:
+    def watch(self, clip: Clip) -> Recorder:
         assert isinstance(self.params, Params)
         return Recorder(cover=self.params.fit == "crop", crf=self.params.crf)
 

@@ -66,7 +66,7 @@ class VideoQuality(base.Extractor):
     models = (MODEL,)
     Params: ClassVar[type[base.Params]] = Params
 
-    def watch(self) -> PictureViewer:
+    def watch(self, clip: Clip) -> PictureViewer:
         assert isinstance(self.params, Params)
         return PictureViewer(self.params.stride)
 

@@ -7,7 +7,7 @@ know nothing more of it than what stands here.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,6 +18,9 @@ from avlake.tables import Table
 if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
+
+    from avlake.storage import Store
+    from avlake.thresholds import Thresholds
 
 VERDICT = "verdict.json"  # the file of a learner that comes to conclusions; its `words` are for people
 Progress = Callable[[str, int, int], None]  # (what, done, total)
@@ -48,6 +51,28 @@ class Trained:
     scores: list[Score]
     files: dict[str, bytes]
     found: pa.Table | None = None
+
+
+class Silver(Protocol):
+    """Reads the lake's tables, for what the warehouse does not hold: bytes and long sequences."""
+
+    def rows(self, name: str, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """The rows of a table of the lake, `layer.table`, without those of files that were taken down."""
+        ...
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a training may use besides the warehouse.
+
+    `folder` of `store` is its own, the same for the same gold, code and parameters: what it notes there is found again
+    by whoever goes on after a kill. It is removed once the model is in charge.
+    """
+
+    silver: Silver
+    store: Store
+    folder: str
+    options: Thresholds  # those in force; some say how to train
 
 
 Answer = Mapping[str, Any]  # what a model says of one file: a value for each of `Learner.answers`
@@ -91,7 +116,11 @@ class Learner(Protocol):
         ...
 
     def train(
-        self, con: duckdb.DuckDBPyConnection, measured: Mapping[str, Measured], progress: Progress
+        self,
+        con: duckdb.DuckDBPyConnection,
+        measured: Mapping[str, Measured],
+        progress: Progress,
+        place: Place | None = None,
     ) -> Trained: ...
 
     def load(self, files: Mapping[str, bytes]) -> Model:

@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits
 from avlake.errors import WorkError
 from avlake.extractors.speaker_features import BASELINE as BASELINE_COLUMNS
 from avlake.learn import artifacts, proxy, verdict
-from avlake.learn.base import VERDICT, Measured, Model, Progress, Trained
+from avlake.learn.base import VERDICT, Measured, Model, Place, Progress, Trained
 from avlake.learn.diagnosis import MIN_CLIPS, MIN_VIDEOS, Diagnosis, diagnose
 from avlake.learn.impact import METRICS, Design, figures, per_trial, try_all
 from avlake.learn.metrics import Score
@@ -59,7 +59,13 @@ class CurationLearner:
             "scikit-learn": sklearn.__version__,
         }
 
-    def train(self, con: duckdb.DuckDBPyConnection, measured: Mapping[str, Measured], progress: Progress) -> Trained:
+    def train(
+        self,
+        con: duckdb.DuckDBPyConnection,
+        measured: Mapping[str, Measured],
+        progress: Progress,
+        place: Place | None = None,
+    ) -> Trained:
         """Compare, where what was kept allows it; else say why not."""
         with threadpool_limits(1):  # a task has one core; and sums in one order give the same figures anywhere
             return self._train(con, measured, progress)

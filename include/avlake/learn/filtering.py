@@ -39,7 +39,7 @@ import numpy as np
 
 from avlake.errors import RequestError
 from avlake.learn import artifacts, filter_scores
-from avlake.learn.base import VERDICT, Measured, Model, Progress, Trained
+from avlake.learn.base import VERDICT, Measured, Model, Place, Progress, Trained
 from avlake.learn.filter_scores import Decided, Heard
 from avlake.learn.metrics import Score
 from avlake.tables import MODEL_RUNS, Table
@@ -68,7 +68,13 @@ class FilteringLearner:
     def identity(self) -> dict[str, Any]:
         return {"version": self.version}
 
-    def train(self, con: duckdb.DuckDBPyConnection, measured: Mapping[str, Measured], progress: Progress) -> Trained:
+    def train(
+        self,
+        con: duckdb.DuckDBPyConnection,
+        measured: Mapping[str, Measured],
+        progress: Progress,
+        place: Place | None = None,
+    ) -> Trained:
         """Compare the decisions with people's labels, and measure what the tagging took."""
         limits = filter_scores.thresholds(con)
         heard = filter_scores.heard(con, self.table)

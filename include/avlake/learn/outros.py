@@ -44,7 +44,7 @@ from threadpoolctl import threadpool_limits
 
 from avlake.errors import WorkError
 from avlake.learn import artifacts
-from avlake.learn.base import VERDICT, Measured, Progress, Trained
+from avlake.learn.base import VERDICT, Measured, Place, Progress, Trained
 from avlake.learn.drift import Reference, make_reference
 from avlake.learn.outro_card import outro_card
 from avlake.learn.outro_model import OutrosModel, find_all, with_music
@@ -83,7 +83,13 @@ class OutrosLearner:
             "scikit-learn": sklearn.__version__,
         }
 
-    def train(self, con: duckdb.DuckDBPyConnection, measured: Mapping[str, Measured], progress: Progress) -> Trained:
+    def train(
+        self,
+        con: duckdb.DuckDBPyConnection,
+        measured: Mapping[str, Measured],
+        progress: Progress,
+        place: Place | None = None,
+    ) -> Trained:
         """Judge episodes not seen, then learn from all and say where every outro starts."""
         with threadpool_limits(1):  # a task has one core; and sums in one order give the same model anywhere
             return self._train(con, measured, progress)

@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from avlake.errors import Quarantined, WorkError
 from avlake.learn import artifacts
-from avlake.learn.base import Answer, Measured, Progress, Trained
+from avlake.learn.base import Answer, Measured, Place, Progress, Trained
 from avlake.learn.candidates import CANDIDATES, Candidate
 from avlake.learn.card import model_card
 from avlake.learn.compare import Comparison, Selection, choose, compare, leaky, tune
@@ -75,7 +75,13 @@ class TabularLearner:
             con, self.table, label=self.label, classes=self.classes, group=self.group, where=where, values=values
         )
 
-    def train(self, con: duckdb.DuckDBPyConnection, measured: Mapping[str, Measured], progress: Progress) -> Trained:
+    def train(
+        self,
+        con: duckdb.DuckDBPyConnection,
+        measured: Mapping[str, Measured],
+        progress: Progress,
+        place: Place | None = None,
+    ) -> Trained:
         with threadpool_limits(1):  # a task has one core; and sums in one order give the same model anywhere
             labelled = self.read(con, self.labelled)
             return self._train(labelled.at_most(self.max_windows), len(labelled), measured, progress)

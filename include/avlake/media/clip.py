@@ -36,8 +36,11 @@ class Clip:
     timestamps, which a damaged file makes up.
     """
 
-    def __init__(self, source: bytes | Path, progress: Callable[[float], None] | None = None) -> None:
+    def __init__(
+        self, source: bytes | Path, progress: Callable[[float], None] | None = None, annotation: str | None = None
+    ) -> None:
         self._source, self._progress = source, progress
+        self.annotation = annotation  # what its drop's text files say of it, see `datasets.base.Annotation`
         self._memo: dict[str, Any] = {}
         self._viewers: dict[str, Viewer] = {}
         self._listeners: dict[str, Listener] = {}

@@ -64,12 +64,18 @@ class Sandbox:
         self.close()
 
     def measure(
-        self, source: bytes | Path, extractors: Mapping[str, Mapping[str, Any]], *, streams: Iterable[str] | None = None
+        self,
+        source: bytes | Path,
+        extractors: Mapping[str, Mapping[str, Any]],
+        *,
+        streams: Iterable[str] | None = None,
+        annotation: str | None = None,
     ) -> dict[str, Measured]:
         """Open one file and run extractors, given as name → parameters, on it.
 
         Args:
             streams: what the file must have at least one of, `audio` or `video`; by default what the extractors read.
+            annotation: what annotated extractors are to know of it.
 
         Raises:
             Quarantined: when the file cannot be opened, or ended the child: `timeout`, `out_of_memory`, `crashed`.
@@ -80,6 +86,7 @@ class Sandbox:
             "path": None if inline else str(source),
             "extractors": {k: dict(v) for k, v in extractors.items()},
             "streams": None if streams is None else sorted(streams),
+            "annotation": annotation,
         }
         reply, payload = self._exchange(head, source if isinstance(source, bytes) else b"")
         if "installation" in reply:

@@ -78,6 +78,11 @@ class Frame:
 
         return np.asarray(cv2.cvtColor(self.letterboxed, cv2.COLOR_RGB2GRAY), np.uint8)
 
+    @cached_property
+    def luma(self) -> Pixels:
+        """(height, width): the whole frame in gray, as large as shown."""
+        return self._scaled(*self.size_px, "gray")
+
     @property
     def box_px(self) -> tuple[int, int, int, int]:
         """Where the picture itself lies in `letterboxed`: left, top, width, height."""
@@ -85,15 +90,18 @@ class Frame:
 
     def rgb(self, width: int, height: int) -> Pixels:
         """(height, width, 3): the frame scaled to this size, whatever its aspect."""
+        return self._scaled(width, height, "rgb24")
+
+    def _scaled(self, width: int, height: int, form: str) -> Pixels:
         across, mirrored, inverted = self._turn
         if across:
             width, height = height, width
         scaled = (
             self._scaler(width, height)
-            .reformat(self._raw, width, height, "rgb24", interpolation=Interpolation.AREA, threads=1)
+            .reformat(self._raw, width, height, form, interpolation=Interpolation.AREA, threads=1)
             .to_ndarray()
         )
-        upright = scaled.transpose(1, 0, 2) if across else scaled
+        upright = scaled.swapaxes(0, 1) if across else scaled
         return np.ascontiguousarray(upright[:: -1 if inverted else 1, :: -1 if mirrored else 1])
 
     @cached_property

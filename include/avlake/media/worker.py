@@ -36,7 +36,7 @@ def main() -> None:
         content = requests.read(more)
         try:
             source = Path(request["path"]) if request["path"] else content
-            reply, payload = _answer(request, Clip(source, _Progress(replies).tell))
+            reply, payload = _answer(request, Clip(source, _Progress(replies).tell, request["annotation"]))
         except AvlakeError as error:
             reply, payload = {"installation": str(error), "request": isinstance(error, RequestError)}, b""
         packed = json.dumps(reply).encode()

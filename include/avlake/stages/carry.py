@@ -5,8 +5,9 @@ SQL over these relations, in bounded memory whatever the drop's size:
 
     files       the drop's rows of bronze.files             prior    its rows of ops.extractions
     media       its recordings, or those of the sample      done     ops.extractions of every drop
-    identities  extractor, params_hash: what is wanted      missing  file_id, extractor: what is not measured yet
-    copies      rows of `done` that a `target` takes over   kept     file_id, extractor, status: what of `prior` stays
+    identities  file_id, sha256, extractor, params_hash:    missing  file_id, extractor: what is not measured yet
+                what is wanted                              kept     file_id, extractor, status: what of `prior` stays
+    copies      rows of `done` that a `target` takes over
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from avlake.errors import Quarantined, StaleRun
 from avlake.extractors import base
 from avlake.lake import Lake
 from avlake.settings import MIB
-from avlake.stages import bounded
+from avlake.stages import bounded, told
 from avlake.stages.labels import labels
 from avlake.stages.work import Output
 from avlake.tables import BRONZE_FILES, EXTRACTIONS, LABELS, Table
@@ -31,28 +32,35 @@ from avlake.tables import BRONZE_FILES, EXTRACTIONS, LABELS, Table
 FRAGMENT_BYTES = 64 * MIB  # in memory; less as a file
 REPLACING = "replacing"  # a params_hash that nothing has
 
+# As `extractors.base.identity` has it.
+IDENTITIES = """
+CREATE VIEW identities AS
+SELECT file_id, sha256, extractor,
+    CASE WHEN annotated AND annotation IS NOT NULL THEN params_hash || ':' || left(annotation, 16) ELSE params_hash END
+        AS params_hash
+FROM (FROM media LEFT JOIN annotations USING (file_id)), wanted
+"""
 MISSING = """
 CREATE TABLE missing AS
 WITH there AS (
-    SELECT file_id, extractor FROM prior
-    JOIN identities USING (extractor, params_hash) JOIN media USING (file_id, sha256)
+    SELECT file_id, extractor FROM prior JOIN identities USING (file_id, sha256, extractor, params_hash)
 )
 SELECT file_id, extractor
-FROM (SELECT file_id, extractor FROM media, identities WHERE extractor != 'open')
+FROM (SELECT file_id, extractor FROM identities WHERE extractor != 'open')
 ANTI JOIN there USING (file_id, extractor)
 ANTI JOIN (FROM there WHERE extractor = 'open') AS unreadable USING (file_id)
 """
 # A failure to open stands for all extractors, but another path's bytes may have been measured all the same.
 COPIES = """
 CREATE TABLE copies AS
-WITH wanted AS (
+WITH taken AS (
     SELECT file_id AS target, sha256, extractor, params_hash
-    FROM missing JOIN media USING (file_id) JOIN identities USING (extractor)
+    FROM identities SEMI JOIN missing USING (file_id, extractor)
     UNION ALL
     SELECT file_id, sha256, extractor, params_hash
-    FROM media SEMI JOIN missing USING (file_id), identities WHERE extractor = 'open'
+    FROM identities SEMI JOIN missing USING (file_id) WHERE extractor = 'open'
 )
-SELECT target, done.* FROM done JOIN wanted USING (sha256, extractor, params_hash)
+SELECT target, done.* FROM done JOIN taken USING (sha256, extractor, params_hash)
 QUALIFY row_number() OVER (PARTITION BY target, extractor ORDER BY status, dataset, drop_date, file_id) = 1;
 
 DELETE FROM copies
@@ -121,11 +129,15 @@ def find_work(
     con.execute("CREATE VIEW recordings AS SELECT file_id, path, sha256, uri FROM files WHERE is_media(path)")
     chosen = "SEMI JOIN (FROM clips WHERE sampled) AS drawn USING (file_id)" if sampled else ""
     con.execute(f"CREATE TABLE media AS FROM recordings {chosen}")
-    wanted = [list(hashes), list(hashes.values())]
+    annotated = [name != "open" and base.load(name).annotated for name in hashes]
     con.execute(
-        "CREATE TABLE identities AS SELECT unnest(?::VARCHAR[]) AS extractor, unnest(?::VARCHAR[]) AS params_hash",
-        wanted,
+        """CREATE TABLE wanted AS
+        SELECT unnest(?::VARCHAR[]) AS extractor, unnest(?::VARCHAR[]) AS params_hash,
+            unnest(?::BOOLEAN[]) AS annotated""",
+        [list(hashes), list(hashes.values()), annotated],
     )
+    told.show(con, lake, dataset, drop, needed=any(annotated))
+    con.execute(IDENTITIES)
     con.execute(MISSING)
     con.execute(COPIES)
     media = bounded.value(con, "SELECT count(*) FROM media")

@@ -30,7 +30,7 @@ from avlake.lake import Lake
 from avlake.media.sandbox import Measured, Sandbox
 from avlake.pipelines import get_pipeline
 from avlake.settings import MIB, Settings
-from avlake.stages import bounded, carry, sample, work
+from avlake.stages import bounded, carry, sample, told, work
 from avlake.stages.contents import object_name, store_bytes
 from avlake.stages.ingest import archive_failures
 from avlake.stages.thresholds import current
@@ -144,21 +144,24 @@ def plan(
 def _cut(con: duckdb.DuckDBPyConnection, per_task: int) -> Iterator[list[Item]]:
     """What is missing, in shards; in stored order, so that a shard reads few row groups."""
     con.execute(
-        """CREATE TABLE items AS SELECT sha256[1] AS digit, file_id, path, sha256, uri, extractor
-        FROM missing JOIN media USING (file_id)"""
+        """CREATE TABLE items AS SELECT sha256[1] AS digit, file_id, path, sha256, uri, annotation, extractor
+        FROM missing JOIN media USING (file_id) LEFT JOIN annotations USING (file_id)"""
     )
     rows = (
         row
         for digit in "0123456789abcdef"  # a part at a time, for DuckDB sorts in memory
         for batch in bounded.batches(
             con,
-            f"""SELECT file_id, path, sha256, uri, extractor FROM items WHERE digit = '{digit}'
+            f"""SELECT file_id, path, sha256, uri, annotation, extractor FROM items WHERE digit = '{digit}'
             ORDER BY sha256, file_id, extractor""",
         )
         for row in zip(*(column.to_pylist() for column in batch.columns), strict=True)
     )
-    grouped = groupby(rows, key=itemgetter(0, 1, 2, 3))
-    items = (Item(*file, tuple(row[-1] for row in found)) for file, found in grouped)  # type: ignore[call-arg]
+    grouped = groupby(rows, key=itemgetter(0, 1, 2, 3, 4))
+    items = (
+        Item(file_id, path, sha256, uri, tuple(row[-1] for row in found), annotation)
+        for (file_id, path, sha256, uri, annotation), found in grouped
+    )
     while shard := list(islice(items, per_task)):
         yield shard
 
@@ -192,7 +195,8 @@ def measure_shard(
             size += source.stat().st_size if isinstance(source, Path) else len(source)
             asked = {name: chosen.extractors[name] for name in item.extractors}
             try:
-                found = box.measure(source, asked, streams=streams)
+                annotation = told.read(lake, chosen.dataset, chosen.drop, item.annotation)
+                found = box.measure(source, asked, streams=streams, annotation=annotation)
             except Quarantined as error:
                 found = {"open": Measured(None, error, 0.0)}
             for extractor, measured in found.items():
@@ -234,12 +238,13 @@ class _Rows:
             given = filled | stored
             columns = {f.name: given[f.name] if f.name in given else measured.batch[f.name] for f in table.schema}
             self._hold(table, pa.table(columns, schema=table.schema))
-        error = measured.error
+        error, params_hash = measured.error, self._plan.hashes[extractor]
+        annotated = extractor != "open" and base.load(extractor).annotated
         done = place | {
             "path": item.path,
             "sha256": item.sha256,
             "extractor": extractor,
-            "params_hash": self._plan.hashes[extractor],
+            "params_hash": base.identity(params_hash, item.annotation) if annotated else params_hash,
             "status": "quarantined" if error else "ok",
             "error_class": error.error_class if error else None,
             "error": str(error) if error else None,

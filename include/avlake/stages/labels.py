@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import groupby, islice
 from operator import itemgetter
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 import pyarrow as pa
 
-from avlake.datasets.base import BronzeFile, Dataset, Label
+from avlake.datasets.base import Annotation, BronzeFile, Dataset, Label
 from avlake.lake import Lake
 from avlake.media.archives import ARCHIVE_OF
 from avlake.stages import bounded
@@ -31,6 +31,7 @@ FROM (
     FROM files LEFT JOIN texts USING (sha256) WHERE is_label_file(path)
 ), LATERAL (SELECT regexp_extract(path, '{ARCHIVE_OF}', 1) AS archive)
 """
+T = TypeVar("T")
 Row = dict[str, Any]  # of `labelled`
 
 
@@ -40,20 +41,41 @@ def labels(con: duckdb.DuckDBPyConnection, lake: Lake, dataset: Dataset, drop: s
     What lies in an archive is labelled by what lies in it; all that lies in none is labelled together. Where the data
     set's labels are about the whole drop, all of it is labelled together, its label files being read once.
     """
+    gather(con, lake, dataset, drop)
+    if dataset.labels_whole_drop:
+        found = _said(lake, dataset.labels, whole_drop(con))
+    else:
+        found = (label for part in _parts(con) for label in _labels(lake, dataset, _rows(con, part)))
+    while some := list(islice(found, bounded.ROWS)):
+        yield pa.table({name: [getattr(label, name) for label in some] for name in ROWS.names}, schema=ROWS)
+
+
+def gather(con: duckdb.DuckDBPyConnection, lake: Lake, dataset: Dataset, drop: str) -> None:
+    """Make the table `labelled`, of the drop's `files` and `media` in `con`; once."""
+    if con.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = 'labelled'").fetchone():
+        return
     bounded.predicate(con, "is_label_file", dataset.label_files)
     shas = con.execute("SELECT DISTINCT sha256 FROM files WHERE is_label_file(path) AND uri IS NULL").fetchall()
     bounded.fill(con, "texts", TEXTS, _texts(lake, dataset.name, drop, {sha256 for (sha256,) in shas}))
-    parts = 1 + bounded.value(con, "SELECT count(*) FROM media") // FILES_AT_ONCE
-    con.execute(LABELLED, [parts])
-    media = (f"part = {part}" for part in range(parts))
-    if dataset.labels_whole_drop:
-        # What it has read of the label files is in memory, the media never are.
-        ordered = ("is_label", *(f"NOT is_label AND {part}" for part in media))
-        found = _said(lake, dataset, (row for which in ordered for row in _rows(con, which)))
-    else:
-        found = (label for part in media for label in _labels(lake, dataset, _rows(con, part)))
-    while some := list(islice(found, bounded.ROWS)):
-        yield pa.table({name: [getattr(label, name) for label in some] for name in ROWS.names}, schema=ROWS)
+    con.execute(LABELLED, [1 + bounded.value(con, "SELECT count(*) FROM media") // FILES_AT_ONCE])
+
+
+def annotated(con: duckdb.DuckDBPyConnection, lake: Lake, dataset: Dataset, drop: str) -> Iterator[Annotation]:
+    """What the drop says of its recordings that has to be known where they are measured."""
+    if dataset.annotations is not None:
+        gather(con, lake, dataset, drop)
+        yield from _said(lake, dataset.annotations, whole_drop(con))
+
+
+def whole_drop(con: duckdb.DuckDBPyConnection) -> Iterator[Row]:
+    """First its label files, then its media: what is read of the former is in memory, the latter never are."""
+    for which in ("is_label", *(f"NOT is_label AND {part}" for part in _parts(con))):
+        yield from _rows(con, which)
+
+
+def _parts(con: duckdb.DuckDBPyConnection) -> list[str]:
+    parts = con.execute("SELECT DISTINCT part FROM labelled ORDER BY part").fetchall()
+    return [f"part = {part}" for (part,) in parts]
 
 
 def _texts(lake: Lake, dataset: str, drop: str, shas: Collection[str]) -> Iterator[pa.RecordBatch]:
@@ -70,10 +92,12 @@ def _rows(con: duckdb.DuckDBPyConnection, which: str) -> Iterator[Row]:
 
 def _labels(lake: Lake, dataset: Dataset, rows: Iterable[Row]) -> Iterator[Label]:
     for _, members in groupby(rows, key=itemgetter("archive")):
-        yield from _said(lake, dataset, members)
+        yield from _said(lake, dataset.labels, members)
 
 
-def _said(lake: Lake, dataset: Dataset, rows: Iterable[Row]) -> Iterator[Label]:
+def _said(
+    lake: Lake, parse: Callable[[Iterable[BronzeFile], Callable[[str], bytes]], Iterator[T]], rows: Iterable[Row]
+) -> Iterator[T]:
     texts: dict[str, bytes] = {}
 
     def read(sha256: str) -> bytes:
@@ -88,4 +112,4 @@ def _said(lake: Lake, dataset: Dataset, rows: Iterable[Row]) -> Iterator[Label]:
                 texts[row["sha256"]] = row["content"]
             yield BronzeFile(row["file_id"], row["path"], row["media_type"], row["sha256"])
 
-    return dataset.labels(files(), read)
+    return parse(files(), read)

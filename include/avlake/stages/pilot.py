@@ -47,11 +47,16 @@ class Meter(Sandbox):
     wall_last_s = 0.0
 
     def measure(
-        self, source: bytes | Path, extractors: Any, *, streams: Iterable[str] | None = None
+        self,
+        source: bytes | Path,
+        extractors: Any,
+        *,
+        streams: Iterable[str] | None = None,
+        annotation: str | None = None,
     ) -> dict[str, Measured]:
         began, cpu_began = time.perf_counter(), self.cpu_s
         try:
-            return super().measure(source, extractors, streams=streams)
+            return super().measure(source, extractors, streams=streams, annotation=annotation)
         finally:
             self.cpu_last_s = max(0.0, self.cpu_s - cpu_began)
             self.wall_last_s = time.perf_counter() - began

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -18,18 +18,22 @@ from avlake.extractors import base as extractors
 from avlake.lake import Lake
 from avlake.learn import artifacts
 from avlake.learn.artifacts import Chosen
-from avlake.learn.base import VERDICT, Learner, Measured, Model, Progress, Trained, learner_of, silent
+from avlake.learn.base import VERDICT, Learner, Measured, Model, Place, Progress, Trained, learner_of, silent
 from avlake.learn.data_card import data_card, describe
 from avlake.learn.frame import content_hash
 from avlake.pipelines import get_pipeline
 from avlake.settings import Settings
+from avlake.stages import thresholds as decided
 from avlake.stages.record import record
-from avlake.stages.takedowns import excluded
+from avlake.stages.takedowns import Excluded, excluded
 from avlake.storage import Store
 from avlake.tables import MODEL_RUNS
 
 if TYPE_CHECKING:
     import duckdb
+
+WORKSHOP = "_training"  # where a training notes what it would not do again after a kill
+ROWS_AT_ONCE = 64  # of a table with bytes
 
 
 @dataclass(frozen=True)
@@ -64,12 +68,14 @@ def train(settings: Settings, *, pipeline: str, run_id: str, progress: Progress 
         measured = measured_by(con, lake.store, learner)
         gold_version = content_hash(con, learner.table)
         beside = [content_hash(con, name) for name in learner.also_reads if name in warehouse.tables(con)]
-        key = _key(pipeline, learner, measured, gold_version, *beside)
+        options = decided.current(lake, chosen_pipeline)
+        key = _key(pipeline, learner, measured, options.for_training(), gold_version, *beside)
         before = artifacts.find_chosen(lake.store, pipeline)
         if before is not None and before.key == key:
             return _report(lake.store, before, changed=False)
         drift = _drift_since(con, lake.store, learner, before)
-        trained = learner.train(con, measured, progress or silent)
+        place = Place(_Silver(lake, out), lake.store, f"{WORKSHOP}/{pipeline}/{key[:16]}", options)
+        trained = learner.train(con, measured, progress or silent, place)
         facts = describe(con, learner.table, taken_down=str(out))
     finally:
         con.close()
@@ -82,10 +88,25 @@ def train(settings: Settings, *, pipeline: str, run_id: str, progress: Progress 
     lake.append(learner.results, rows, once=f"{pipeline}/{run_id}")
     chosen = Chosen(run_id, key, trained.model, gold_version, folder)
     artifacts.choose(lake.store, pipeline, chosen)
+    for note in lake.store.list(place.folder):
+        lake.store.delete(note)
     total = facts["total"]
     took = {"seconds": time.perf_counter() - began, "files": total["recordings"], "media_s": total["media_s"]}
     record(lake, run_id=run_id, stage="train", pipeline=pipeline, **took)
     return _report(lake.store, chosen, changed=True)
+
+
+class _Silver:
+    """The lake's tables without what was taken down."""
+
+    def __init__(self, lake: Lake, out: Excluded) -> None:
+        self._lake, self._out = lake, out
+
+    def rows(self, name: str, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        data = self._lake.scan(name)
+        if data is not None:
+            left = self._out.without(data)
+            yield from left.to_batches(columns=list(columns), batch_size=ROWS_AT_ONCE, batch_readahead=1)
 
 
 def measured_by(con: duckdb.DuckDBPyConnection, store: Store, learner: Learner) -> dict[str, Measured]:
@@ -98,7 +119,7 @@ def measured_by(con: duckdb.DuckDBPyConnection, store: Store, learner: Learner) 
 
 
 def _measured_by(con: duckdb.DuckDBPyConnection, store: Store, table: str, name: str) -> Measured:
-    query = f"""SELECT DISTINCT params_hash FROM ops.extractions
+    query = f"""SELECT DISTINCT split_part(params_hash, ':', 1) FROM ops.extractions  -- without the annotation's part
         WHERE extractor = ? AND status = 'ok' AND file_id IN (SELECT file_id FROM {table}) ORDER BY ALL"""
     measured_here = "ops.extractions" in warehouse.tables(con)  # clips may all have been scored elsewhere
     found = con.execute(query, [name]).fetchall() if measured_here else []
@@ -140,8 +161,12 @@ def load_model(store: Store, pipeline: str) -> tuple[Chosen, Model]:
     return chosen, model
 
 
-def _key(pipeline: str, learner: Learner, measured: Mapping[str, Measured], *contents: str) -> str:
+def _key(
+    pipeline: str, learner: Learner, measured: Mapping[str, Measured], options: Mapping[str, Any], *contents: str
+) -> str:
     identity = [pipeline, learner.identity(), [one.params_hash for one in measured.values()], *contents]
+    if options:
+        identity.append(dict(options))
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 

@@ -28,6 +28,7 @@ class Item:
     sha256: str
     uri: str | None  # None: the bytes are a row of bronze.contents
     extractors: tuple[str, ...]
+    annotation: str | None = None  # sha256 of what annotated extractors are told, see `stages.told`
 
 
 @dataclass
@@ -88,7 +89,7 @@ def store_shard(
     The version of the drop's ops rows is a part of it: a run that was killed left it as it was and is resumed, while
     files that were put in the queue again are measured again.
     """
-    identity: list[Any] = [[i.file_id, i.sha256, [[e, hashes[e]] for e in i.extractors]] for i in items]
+    identity: list[Any] = [[i.file_id, i.sha256, i.annotation, [[e, hashes[e]] for e in i.extractors]] for i in items]
     identity.append(ops_version)
     name = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:24]
     lake.store.write(f"{folder(dataset, drop)}/{name}.items.json", json.dumps([asdict(i) for i in items]).encode())
