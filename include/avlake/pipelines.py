@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from avlake.datasets.ava import AVA
 from avlake.datasets.base import Dataset
@@ -29,6 +29,7 @@ from avlake.thresholds import (
     VoxforgeGenderThresholds,
 )
 
+MEASURE = "measure"  # the parameter by which an extractor of `Pipeline.also` is asked for
 DEFAULT = "default"  # this word, given as a value, stands for the default
 
 
@@ -55,11 +56,17 @@ class Pipeline:
     learner: str
     page: str
     thresholds: type[Thresholds] = Thresholds
+    also: tuple[str, ...] = ()  # extractors whose numbers others use; they measure only where they are asked to
     approvable: bool = False  # can a person see what gold would hold, before it does, see `stages.preview`?
     takes_scores: bool = False  # can it decide over clips measured elsewhere, see `stages.scores`?
     labels: tuple[LabelKind, ...] = ()  # what people may say of its dataset, see `stages.human`
     lists: str | None = None  # the name of a file that lists what its gold keeps, see `stages.listing`
     finds: Table | None = None  # the gold table of what its model says of everything in the lake
+
+    @property
+    def measurable(self) -> tuple[str, ...]:
+        """The extractors it has parameters for."""
+        return (*self.extractors, *self.also)
 
     @property
     def salt(self) -> str:
@@ -77,11 +84,13 @@ class Pipeline:
         Raises:
             RequestError: for an extractor or a parameter that this pipeline does not have.
         """
-        given = params or {}
-        if unknown := given.keys() - set(self.extractors):
-            raise RequestError(f"{self.name} measures {', '.join(self.extractors)}; not {', '.join(sorted(unknown))}")
+        given = {name: dict(values) for name, values in (params or {}).items()}
+        if unknown := given.keys() - set(self.measurable):
+            raise RequestError(f"{self.name} measures {', '.join(self.measurable)}; not {', '.join(sorted(unknown))}")
         found = {}
-        for name in self.extractors:
+        for name in self.measurable:
+            if name in self.also and not _asked_for(name, given.get(name, {})):
+                continue
             kind = base.load(name)
             if settings and kind.optional and not all(has_model(file, settings) for file in kind.models):
                 continue
@@ -110,7 +119,7 @@ class Pipeline:
         try:
             return self.thresholds(**_meant(self.thresholds, values or {}))
         except ValidationError as error:
-            params = [f"{name}.{param}" for name in self.extractors for param in base.load(name).Params.model_fields]
+            params = [f"{name}.{param}" for name in self.measurable for param in base.load(name).Params.model_fields]
             wrong = _reasons(error, self.thresholds.model_fields, params)
             raise RequestError(f"thresholds of {self.name}: {wrong}") from None
 
@@ -145,6 +154,7 @@ PIPELINES = {
             gold=("talking_heads_manifest", "talking_heads"),
             learner="avlake.learn.curation",
             page="avlake.stages.pages.talking_heads",
+            also=("face_tracks",),  # what active_speaker can be pre-trained on
             thresholds=TalkingHeadsThresholds,
             approvable=True,
             takes_scores=True,
@@ -222,6 +232,20 @@ def needing_approval(settings: Settings) -> frozenset[str]:
             f"AVLAKE_APPROVAL: {', '.join(wrong)} cannot wait for approval; {', '.join(sorted(able))} can"
         )
     return named
+
+
+def _asked_for(name: str, values: dict[str, object]) -> bool:
+    """Is an extractor of `Pipeline.also` to measure? Takes the word out of its parameters.
+
+    Raises:
+        RequestError: where that is neither true nor false.
+    """
+    said = values.pop(MEASURE, False)
+    try:
+        asked = TypeAdapter(bool).validate_python(False if said in (None, DEFAULT) else said)
+    except ValidationError:
+        raise RequestError(f"parameters of {name}: {MEASURE}: true or false, not {said!r}") from None
+    return asked
 
 
 def _meant(kind: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:

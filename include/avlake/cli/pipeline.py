@@ -38,7 +38,7 @@ def run(
     scores=none takes them out again.
     """
     settings = load_settings(**({"jobs": jobs} if jobs else {}))
-    thresholds, params = split_settings(set_ or [], get_pipeline(pipeline).extractors)
+    thresholds, params = split_settings(set_ or [], get_pipeline(pipeline).measurable)
     scores = (thresholds.pop("scores") or "") if thresholds and "scores" in thresholds else None
     with Progress() as progress:
         done = runner.run(

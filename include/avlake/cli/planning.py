@@ -49,7 +49,7 @@ def plan(
     """Measure a few files, and say what the whole source will take: hours, bytes, requests, cost, with intervals."""
     settings = load_settings(**({"jobs": jobs} if jobs else {}))
     chosen = get_pipeline(pipeline)
-    thresholds, params = split_settings(set_ or [], chosen.extractors)
+    thresholds, params = split_settings(set_ or [], chosen.measurable)
     if thresholds:
         raise RequestError(
             f"--set {', '.join(thresholds)}: plan takes parameters of extractors, EXTRACTOR.PARAMETER=VALUE; "

@@ -13,7 +13,7 @@ from airflow.sdk import Param
 from pydantic import BaseModel, ConfigDict, Field
 
 from avlake.extractors import base
-from avlake.pipelines import get_pipeline
+from avlake.pipelines import MEASURE, get_pipeline
 from avlake.thresholds import Sampling, Thresholds
 
 
@@ -59,6 +59,10 @@ def drop_params(pipeline: str) -> dict[str, Param]:
         )
     for name in get_pipeline(pipeline).extractors:
         made |= params_of(base.load(name).Params, prefix=f"{name}.", section=name)
+    for name in get_pipeline(pipeline).also:
+        schema = {"type": "boolean", "title": "Measure it", "section": name}
+        made[f"{name}.{MEASURE}"] = Param(False, "what other pipelines use", schema=schema)
+        made |= params_of(base.load(name).Params, prefix=f"{name}.", section=name)
     return made
 
 
@@ -89,7 +93,7 @@ def extractor_params(pipeline: str, params: Mapping[str, Any]) -> dict[str, dict
             for name, value in params.items()
             if name.startswith(f"{extractor}.")
         }
-        for extractor in get_pipeline(pipeline).extractors
+        for extractor in get_pipeline(pipeline).measurable
     }
 
 
