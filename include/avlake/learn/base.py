@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from avlake.learn.drift import Drift
 from avlake.learn.metrics import Score
@@ -79,10 +79,19 @@ Answer = Mapping[str, Any]  # what a model says of one file: a value for each of
 
 
 class Model(Protocol):
-    """A saved model, loaded."""
+    """A saved model, loaded: one of files or one of faces."""
 
     measured: Mapping[str, Measured]  # by extractor
     drops: tuple[str, ...]  # dataset/drop_date of those it was trained on
+
+    def drift(self, con: duckdb.DuckDBPyConnection) -> list[Drift]:
+        """Each drop in the warehouse against what the model was trained on."""
+        ...
+
+
+@runtime_checkable
+class FileModel(Model, Protocol):
+    """One that says one thing of a file."""
 
     def answer(self, measured: Mapping[str, pa.RecordBatch]) -> Answer:
         """Judge one file from its measurements, by extractor.
@@ -96,8 +105,26 @@ class Model(Protocol):
         """Every metric on the labelled rows of one drop, or of all."""
         ...
 
-    def drift(self, con: duckdb.DuckDBPyConnection) -> list[Drift]:
-        """Each drop in the warehouse against what the model was trained on."""
+
+@runtime_checkable
+class FaceModel(Model, Protocol):
+    """One that judges every face in a video; what it is given is measured, as the lake holds it, not in the warehouse.
+
+    Stages score it by its boxes, against the labels in gold.
+    """
+
+    videos: frozenset[str]  # names of the videos it was trained on: files without their folder and ending
+
+    def boxes(self, measured: Mapping[str, pa.RecordBatch]) -> pa.Table:
+        """Judge the faces of one video from its measurements, by extractor.
+
+        Returns:
+            one row per face that can be judged: track_id, frame_timestamp (s), x1, y1, x2, y2 (shares of the frame, as
+            measured), score (float64; the higher, the likelier it is that this face speaks and is heard).
+
+        Raises:
+            Quarantined: if no face of it can be judged.
+        """
         ...
 
 
@@ -125,6 +152,21 @@ class Learner(Protocol):
 
     def load(self, files: Mapping[str, bytes]) -> Model:
         """The model of a learner that `predicts`."""
+        ...
+
+
+@runtime_checkable
+class FaceLearner(Learner, Protocol):
+    """A learner whose models are `FaceModel`s, of which a training leaves several: one safetensors file each."""
+
+    def load(self, files: Mapping[str, bytes]) -> FaceModel: ...
+
+    def checkpoint(self, data: bytes, name: str) -> FaceModel:
+        """A model from the bytes of one safetensors file alone; `name` is what errors call it.
+
+        Raises:
+            WorkError: if it is damaged, no checkpoint of this learner, or one of another version of its network.
+        """
         ...
 
 

@@ -8,7 +8,7 @@ from avlake.learn.drift import Drift
 from avlake.learn.metrics import Score
 from avlake.pipelines import get_pipeline
 from avlake.settings import Settings
-from avlake.stages.train import load_model
+from avlake.stages.train import load_file_model, load_model
 
 
 def evaluate(settings: Settings, *, pipeline: str, drop: str | None = None, dataset: str | None = None) -> list[Score]:
@@ -21,7 +21,7 @@ def evaluate(settings: Settings, *, pipeline: str, drop: str | None = None, data
         RequestError: if nothing has been trained.
         WorkError: if the warehouse holds no labelled window of that drop.
     """
-    _, model = load_model(Lake.open(settings).store, pipeline)
+    model = load_file_model(Lake.open(settings).store, pipeline)
     con = warehouse.connect(settings)
     try:
         return model.score(con, dataset or get_pipeline(pipeline).dataset.name, drop)

@@ -11,11 +11,11 @@ from threading import Lock
 
 from avlake.errors import Quarantined
 from avlake.lake import Lake
-from avlake.learn.base import Answer, Model, Progress, learner_of, silent
+from avlake.learn.base import Answer, FileModel, Progress, learner_of, silent
 from avlake.media.sandbox import Sandbox
 from avlake.pipelines import get_pipeline
 from avlake.settings import Settings
-from avlake.stages.train import load_model
+from avlake.stages.train import load_file_model
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def predict(
         WorkError: if the model's files are damaged or untrusted, or it expects another version of its extractor.
     """
     unknown = dict.fromkeys(learner_of(get_pipeline(pipeline).learner).answers)
-    _, model = load_model(Lake.open(settings).store, pipeline)
+    model = load_file_model(Lake.open(settings).store, pipeline)
     say, lock, done = progress or silent, Lock(), count(1)
 
     def judge_all(part: Sequence[str]) -> list[Prediction]:
@@ -57,7 +57,7 @@ def predict(
     return [result for result in results if result is not None]
 
 
-def _predict(sandbox: Sandbox, model: Model, file: str, unknown: Answer) -> Prediction:
+def _predict(sandbox: Sandbox, model: FileModel, file: str, unknown: Answer) -> Prediction:
     try:
         answer = _judge(sandbox, model, file)
     except Quarantined as error:
@@ -65,7 +65,7 @@ def _predict(sandbox: Sandbox, model: Model, file: str, unknown: Answer) -> Pred
     return Prediction(file, answer, None)
 
 
-def _judge(sandbox: Sandbox, model: Model, file: str) -> Answer:
+def _judge(sandbox: Sandbox, model: FileModel, file: str) -> Answer:
     path = Path(file)
     try:
         found = path.is_file()

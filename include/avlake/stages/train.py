@@ -18,7 +18,18 @@ from avlake.extractors import base as extractors
 from avlake.lake import Lake
 from avlake.learn import artifacts
 from avlake.learn.artifacts import Chosen
-from avlake.learn.base import VERDICT, Learner, Measured, Model, Place, Progress, Trained, learner_of, silent
+from avlake.learn.base import (
+    VERDICT,
+    FileModel,
+    Learner,
+    Measured,
+    Model,
+    Place,
+    Progress,
+    Trained,
+    learner_of,
+    silent,
+)
 from avlake.learn.data_card import data_card, describe
 from avlake.learn.frame import content_hash
 from avlake.pipelines import get_pipeline
@@ -159,6 +170,19 @@ def load_model(store: Store, pipeline: str) -> tuple[Chosen, Model]:
                 f"run its drops and `avlake train {pipeline}` again"
             )
     return chosen, model
+
+
+def load_file_model(store: Store, pipeline: str) -> FileModel:
+    """The model in charge of a pipeline whose models say one thing of a file.
+
+    Raises:
+        RequestError: as `load_model` does, or if it judges faces.
+        WorkError: as `load_model` does.
+    """
+    model = load_model(store, pipeline)[1]
+    if not isinstance(model, FileModel):
+        raise RequestError(f"the model of {pipeline} judges faces, and says nothing of a file")
+    return model
 
 
 def _key(
