@@ -52,13 +52,13 @@ def timelines(episodes: Sequence[Timeline]) -> bytes:
             ax.axvline(one.label_outro_start_s, color=LABELLED, lw=1.8, ls="--")
         ax.set(xlim=(0, one.duration_s), ylim=(-0.03, 1.03), yticks=[])
         ax.tick_params(labelsize=6)
-        ax.set_title(_drawable(one.title), fontsize=7, loc="left", pad=2, parse_math=False)
+        ax.set_title(drawable(one.title), fontsize=7, loc="left", pad=2, parse_math=False)
     for ax in axes[len(episodes) :]:
         ax.set_visible(False)
     return to_png(figure)
 
 
-def _drawable(text: str) -> str:
+def drawable(text: str) -> str:
     """Without characters that the font has no glyph for, and short enough: names of files have anything in them."""
     known = get_font(findfont("DejaVu Sans")).get_charmap()
     plain = "".join(c if ord(c) in known else "?" for c in text)
