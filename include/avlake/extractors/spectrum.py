@@ -119,7 +119,7 @@ def chroma(power: Floats) -> Floats:
 
 def mfcc(mel_db: Floats, n_mfcc: int = 20) -> Floats:
     """Cepstral coefficients (..., n_mfcc, n_frames) of mel dB (..., N_MELS, n_frames): their orthonormal DCT-II."""
-    return np.matmul(_dct(n_mfcc), mel_db)
+    return np.matmul(dct(n_mfcc), mel_db)
 
 
 def zero_crossing_rate(x: Floats) -> Floats:
@@ -148,15 +148,15 @@ def hann() -> Floats:
     return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(N_FFT) / N_FFT)).astype(np.float32)
 
 
-@lru_cache(maxsize=1)
-def _mel_filters() -> Floats:
-    """Slaney's triangles of equal area (Auditory Toolbox, 1998) as (n_bins, N_MELS): linear to 1 kHz, then log."""
+@lru_cache(maxsize=2)
+def mel_filters(n_fft: int = N_FFT, n_mels: int = N_MELS) -> Floats:
+    """Slaney's triangles of equal area (Auditory Toolbox, 1998) as (n_bins, n_mels): linear to 1 kHz, then log."""
     hz_per_mel, knee_hz, log_step = 200 / 3, 1000.0, np.log(6.4) / 27
     knee = knee_hz / hz_per_mel
     top = knee + np.log(SAMPLE_RATE / 2 / knee_hz) / log_step
-    mels = np.linspace(0, top, N_MELS + 2)
+    mels = np.linspace(0, top, n_mels + 2)
     edges_hz = np.where(mels < knee, mels * hz_per_mel, knee_hz * np.exp(log_step * (mels - knee)))
-    bins_hz = np.fft.rfftfreq(N_FFT, 1 / SAMPLE_RATE)[:, None]
+    bins_hz = np.fft.rfftfreq(n_fft, 1 / SAMPLE_RATE)[:, None]
     low, centre, high = edges_hz[:-2], edges_hz[1:-1], edges_hz[2:]
     triangles = np.minimum((bins_hz - low) / (centre - low), (high - bins_hz) / (high - centre))
     return np.ascontiguousarray(np.maximum(0, triangles) * 2 / (high - low), np.float32)
@@ -166,7 +166,7 @@ def _mel_filters() -> Floats:
 def _mel_blocks() -> list[tuple[slice, Floats]]:
     """The filters in eight blocks of neighbours, each with the bins it reaches: a third of the multiplications."""
     blocks = []
-    for weights in np.split(_mel_filters(), 8, axis=1):
+    for weights in np.split(mel_filters(), 8, axis=1):
         reached = np.flatnonzero(weights.any(axis=1))
         bins = slice(int(reached[0]), int(reached[-1]) + 1)
         blocks.append((bins, np.ascontiguousarray(weights[bins])))
@@ -189,10 +189,11 @@ def _chroma_filters() -> Floats:
     return np.ascontiguousarray(weights[: len(BINS_HZ)], np.float32)
 
 
-@lru_cache(maxsize=1)
-def _dct(n_mfcc: int) -> Floats:
-    rows, bands = np.arange(n_mfcc)[:, None], np.arange(N_MELS)
-    basis = np.sqrt(2 / N_MELS) * np.cos(np.pi * rows * (2 * bands + 1) / (2 * N_MELS))
+@lru_cache(maxsize=2)
+def dct(n_mfcc: int, n_mels: int = N_MELS) -> Floats:
+    """The first rows of the orthonormal DCT-II of `n_mels` values: (n_mfcc, n_mels)."""
+    rows, bands = np.arange(n_mfcc)[:, None], np.arange(n_mels)
+    basis = np.sqrt(2 / n_mels) * np.cos(np.pi * rows * (2 * bands + 1) / (2 * n_mels))
     basis[0] /= np.sqrt(2)
     return basis.astype(np.float32)
 
