@@ -1,27 +1,34 @@
-"""Faces through time, and the sound that goes with each: one row per track, or per minute of a long one.
+"""Faces through time, and the sound that goes with each: one row per track, or per part of a long one.
 
-STUB: its contract. Boxes come from the drop's annotation (`clip.annotation`, see `datasets.ava`); a video without one
-is searched by the face detector and its faces tracked.
+Boxes come from the drop's annotation (`clip.annotation`, see `datasets.ava`); a video without one is searched by the
+face detector and its faces tracked, see `face_tracking`. Every box is told, also one that no picture has, with the
+reason. A box's picture is the one shown nearest to its time; it is cut out by the boxes of its track, steadied over
+time, for otherwise the frame's trembling drowns the lips' motion.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from avlake.extractors import base
+from avlake.errors import Quarantined
+from avlake.extractors import base, speech_frames
+from avlake.extractors.crops import SIDE_PX
+from avlake.extractors.face_boxes import Boxes, parsed
+from avlake.extractors.face_cutting import Cutter
+from avlake.extractors.speech_frames import COEFFICIENTS, MELS, STEPS, SpeechFrames
 from avlake.tables import silver
 
 if TYPE_CHECKING:
     from avlake.media.clip import Clip
 
-SIDE_PX = 112  # of a crop
-STEPS = 4  # frames of sound for each face, 10 ms apart, the face's time in their middle
-MELS = 40
-COEFFICIENTS = 13
+__all__ = ["COEFFICIENTS", "EXTRACTOR", "MELS", "MOST_FACES", "SIDE_PX", "STEPS", "FaceTracks", "Params"]
+
 MOST_FACES = 1500  # of one row
 
 
@@ -29,6 +36,13 @@ class Params(base.Params):
     """What a track is."""
 
     jpeg_quality: int = Field(90, ge=50, le=100, title="JPEG quality", description="of the stored crops")
+    smooth_s: float = Field(
+        0.12,
+        ge=0,
+        le=1,
+        title="Smoothing of boxes",
+        description="standard deviation in seconds of the Gaussian that steadies a crop's box; 0: cut as annotated",
+    )
 
 
 class FaceTracks(base.Extractor):
@@ -54,7 +68,7 @@ class FaceTracks(base.Extractor):
             "height_px": pa.int32(),
             "crops": pa.binary(),  # n JPEGs of 112 x 112 gray, one after the other; nothing for a face with a problem
             "crop_bytes": pa.list_(pa.int32()),  # the length of each
-            "log_mel": pa.binary(),  # (n, 4, 40) float16, little-endian: ln of mel energies, see `mel`
+            "log_mel": pa.binary(),  # (n, 4, 40) float16, little-endian: see `speech_frames`
             "mfcc": pa.binary(),  # (n, 4, 13) float16
         },
     )
@@ -62,10 +76,86 @@ class FaceTracks(base.Extractor):
     reads: ClassVar[tuple[str, ...]] = ("video",)
     samples: ClassVar[bool] = False
     annotated: ClassVar[bool] = True
-    Params = Params
+    Params: ClassVar[type[base.Params]] = Params
+
+    def watch(self, clip: Clip) -> Cutter:
+        assert isinstance(self.params, Params)
+        assert clip.annotation is not None
+        return Cutter(parsed(clip.annotation), self.params.jpeg_quality, self.params.smooth_s)
+
+    def listen(self) -> Mapping[str, Callable[[], SpeechFrames]]:
+        return {speech_frames.NAME: SpeechFrames}
 
     def measure(self, clip: Clip) -> dict[str, np.ndarray[Any, Any]]:
-        raise NotImplementedError
+        """Raises:
+        Quarantined: `no_usable_box` where no box of the annotation has a picture; `bad_annotation`; as `clip.seen`.
+        """
+        cutter: Cutter = clip.seen(self.name)
+        crops, problems = cutter.finish()
+        boxes = cutter.boxes
+        if boxes.tracks and not any(crops):
+            raise Quarantined("no_usable_box", f"none of {len(boxes.tracks)} boxes has a picture: {_counted(problems)}")
+        log_mel, start = _sound(clip, boxes.times_s), 0
+        log_mel[[problem is not None for problem in problems]] = 0
+        mfcc, rows = speech_frames.mfcc(log_mel), []
+        for track, same in groupby(boxes.tracks):
+            stop = start + len(list(same))
+            for part, first in enumerate(range(start, stop, MOST_FACES)):
+                at = slice(first, min(first + MOST_FACES, stop))
+                told = {"track_id": track, "part": part, "source": "annotation"}
+                size = {"width_px": cutter.size_px[0], "height_px": cutter.size_px[1]}
+                rows.append(told | size | _row(boxes, problems, crops, log_mel, mfcc, at))
+            start = stop
+        return _columns(rows)
 
 
 EXTRACTOR = FaceTracks
+
+
+def _sound(clip: Clip, times_s: np.ndarray[Any, Any]) -> speech_frames.Halves:
+    """What is heard around each time; silence where the video has no sound, or none that decodes."""
+    if "audio" not in clip.streams:
+        return speech_frames.silence(len(times_s))
+    try:
+        heard: SpeechFrames = clip.heard(speech_frames.NAME)
+        return heard.around(times_s - clip.sound.start_s)
+    except Quarantined:
+        return speech_frames.silence(len(times_s))
+
+
+def _row(
+    boxes: Boxes,
+    problems: Sequence[str | None],
+    crops: Sequence[bytes],
+    log_mel: speech_frames.Halves,
+    mfcc: speech_frames.Halves,
+    at: slice,
+) -> dict[str, Any]:
+    """Of the faces from one place in the video's boxes to before another."""
+    times_s = boxes.times_s[at].tolist()
+    return {
+        "start_s": times_s[0],
+        "end_s": times_s[-1],
+        "faces": len(times_s),
+        "frame_timestamp": times_s,
+        **{name: boxes.edges[at, k].tolist() for k, name in enumerate(("x1", "y1", "x2", "y2"))},
+        "label": boxes.labels[at],
+        "problem": problems[at],
+        "crops": b"".join(crops[at]),
+        "crop_bytes": [len(crop) for crop in crops[at]],
+        "log_mel": log_mel[at].astype("<f2").tobytes(),
+        "mfcc": mfcc[at].astype("<f2").tobytes(),
+    }
+
+
+def _columns(rows: list[dict[str, Any]]) -> dict[str, np.ndarray[Any, Any]]:
+    names = [field.name for field in FaceTracks.table.schema if field.name not in base.ADDED]
+    columns = {name: np.empty(len(rows), object) for name in names}
+    for name, column in columns.items():
+        column[:] = [row[name] for row in rows]
+    return columns
+
+
+def _counted(problems: Sequence[str | None]) -> str:
+    kinds = sorted({problem for problem in problems if problem})
+    return ", ".join(f"{problems.count(kind)} {kind}" for kind in kinds)
