@@ -55,6 +55,16 @@ class Annotation:
     text: str
 
 
+class Summary(Protocol):
+    """What there is to say of a drop, from its labels; is given each of them once, in no order."""
+
+    def add(self, label: Label) -> None: ...
+
+    def words(self) -> str:
+        """One sentence for people, without a full stop."""
+        ...
+
+
 class Source(Protocol):
     """A place that holds drops of one dataset: a folder, an object-store prefix or an HTTP index."""
 
@@ -85,10 +95,12 @@ class Dataset:
     label_files: Callable[[str], bool]  # is this path one that `labels` reads?
     is_media: Callable[[str], bool]  # is this path one that is measured?
     # Is a label file about all of the drop, not only about what lies in the same archive? Then `labels` gets the whole
-    # drop at once: first the label files, then the media, which it has to take one by one.
+    # drop at once: first the label files, then the media, which it has to take one by one. Each label file has to be
+    # read before the next is taken.
     labels_whole_drop: bool = False
     # What annotated extractors are told, file by file: takes what `labels` takes, for the whole drop at once.
     annotations: Callable[[Iterable[BronzeFile], Callable[[str], bytes]], Iterator[Annotation]] | None = None
+    summary: Callable[[], Summary] | None = None  # is something said of its drops' labels, whenever one is planned?
     opens_parquet: bool = False  # may rows of its Parquet files be recordings, see `media.parquet_archive`?
 
     def opens(self, path: str) -> bool:
