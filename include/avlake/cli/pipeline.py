@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
 
 from avlake import output, runner
 from avlake.cli.console import Format, PipelineName, Progress, show_objects, split_settings
+from avlake.errors import RequestError
 from avlake.pipelines import get_pipeline
-from avlake.settings import load_settings
+from avlake.settings import Settings, load_settings
 
 app = typer.Typer()
 
@@ -107,16 +109,63 @@ def report(pipeline: PipelineName) -> None:
 def predict(
     pipeline: PipelineName,
     files: Annotated[list[str], typer.Argument(metavar="FILE...")],
-    format_: Format = "table",
+    format_: Annotated[
+        str, typer.Option("--format", help="table, csv or json; ava: of faces, as AVA's own evaluation takes them")
+    ] = "table",
+    annotations: Annotated[
+        str | None,
+        typer.Option(metavar="CSV|FOLDER", help="of faces: where they are; by default the face detector finds them"),
+    ] = None,
     jobs: Annotated[int | None, typer.Option(min=1)] = None,
 ) -> None:
-    """Judge files with the chosen model: one row for every file named."""
-    from avlake.stages.predict import predict as predict_
+    """Judge files with the chosen model: one row for every file named, or, where it judges faces, for every face."""
+    from avlake.learn.base import FaceLearner, learner_of
 
     settings = load_settings(**({"jobs": jobs} if jobs else {}))
+    if isinstance(learner_of(get_pipeline(pipeline).learner), FaceLearner):
+        _predict_faces(settings, pipeline, files, format_, annotations)
+    elif annotations is not None or format_ not in output.FORMATS:
+        given = "--annotations" if annotations is not None else f"--format {format_!r}"
+        raise RequestError(f"{given}: {pipeline} judges files, not faces; --format is {', '.join(output.FORMATS)}")
+    else:
+        _predict_files(settings, pipeline, files, format_)
+
+
+def _predict_files(settings: Settings, pipeline: str, files: list[str], form: str) -> None:
+    from avlake.stages.predict import predict as predict_
+
     with Progress() as progress:
         found = predict_(settings, pipeline=pipeline, files=files, jobs=settings.jobs, progress=progress.update)
     rows = [(one.file, *one.answer.values(), one.error) for one in found]
-    output.show(["file", *found[0].answer, "error"], rows, format_)
+    output.show(["file", *found[0].answer, "error"], rows, form)
+    if all(one.error for one in found):
+        raise typer.Exit(1)
+
+
+def _predict_faces(settings: Settings, pipeline: str, files: list[str], form: str, annotations: str | None) -> None:
+    from avlake.stages.face_boxes import COLUMNS, OFFICIAL, predict_faces, write_official
+
+    if form not in (*output.FORMATS, OFFICIAL):
+        raise RequestError(f"--format {form!r}: one of {', '.join((*output.FORMATS, OFFICIAL))}")
+    with Progress() as progress:
+        found = predict_faces(
+            settings,
+            pipeline=pipeline,
+            files=files,
+            annotations=annotations,
+            jobs=settings.jobs,
+            progress=progress.update,
+        )
+    rows = [row for one in found for row in one.rows()]
+    if form == OFFICIAL:
+        write_official(rows, sys.stdout)
+    else:
+        output.show(COLUMNS, rows, form)
+    for one in found:
+        if one.error:
+            print(f"{one.file}: {one.error}", file=sys.stderr)
+        if one.left_out:
+            why = ", ".join(f"{n} {problem}" for problem, n in one.left_out.items())
+            print(f"{one.file}: {sum(one.left_out.values())} faces cannot be judged: {why}", file=sys.stderr)
     if all(one.error for one in found):
         raise typer.Exit(1)

@@ -110,7 +110,8 @@ class _Writer:
         video = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
         self._video = video[0] if video else None
         self._audio = container.streams.audio[0] if container.streams.audio else None
-        self._sound = self._resampler = None
+        self._sound: Any = None
+        self._resampler: Any = None
 
     def run(self) -> bool:
         """Is any picture written?"""
@@ -150,7 +151,7 @@ class _Writer:
         self._resampler = av.AudioResampler(format="fltp", layout=layout, rate=rate, frame_size=AAC_BLOCK)
 
     def _play(self, frame: Any) -> None:
-        if self._sound is None or self._resampler is None:
+        if self._sound is None:
             return
         with contextlib.suppress(*DAMAGE):  # sound that changes its format midway
             for piece in self._resampler.resample(frame):

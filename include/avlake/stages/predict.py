@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from threading import Lock
+from typing import TYPE_CHECKING, TypeVar
 
 from avlake.errors import Quarantined
 from avlake.lake import Lake
-from avlake.learn.base import Answer, FileModel, Progress, learner_of, silent
+from avlake.learn.base import Answer, FileModel, Model, Progress, learner_of, silent
 from avlake.media.sandbox import Sandbox
 from avlake.pipelines import get_pipeline
 from avlake.settings import Settings
 from avlake.stages.train import load_file_model
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -33,39 +39,47 @@ def predict(
     """Judge files by name, in the order given; a file that cannot be measured gets a row with the reason.
 
     Raises:
-        RequestError: if nothing has been trained.
+        RequestError: if nothing has been trained, or the model judges faces.
         WorkError: if the model's files are damaged or untrusted, or it expects another version of its extractor.
     """
     unknown = dict.fromkeys(learner_of(get_pipeline(pipeline).learner).answers)
     model = load_file_model(Lake.open(settings).store, pipeline)
+    return each(settings, files, lambda sandbox, file: _predict(sandbox, model, file, unknown), jobs, progress)
+
+
+def each(
+    settings: Settings,
+    files: Sequence[str],
+    judge: Callable[[Sandbox, str], T],
+    jobs: int = 1,
+    progress: Progress | None = None,
+) -> list[T]:
+    """What `judge` says of every file, in the order given; `jobs` of them side by side."""
     say, lock, done = progress or silent, Lock(), count(1)
 
-    def judge_all(part: Sequence[str]) -> list[Prediction]:
+    def judge_all(part: Sequence[str]) -> list[T]:
         found = []
         with Sandbox(settings) as sandbox:
             for file in part:
-                found.append(_predict(sandbox, model, file, unknown))
+                found.append(judge(sandbox, file))
                 with lock:
                     say("predict", next(done), len(files))
         return found
 
     jobs = max(1, min(jobs, len(files)))
-    results: list[Prediction | None] = [None] * len(files)
+    results: dict[int, T] = {}
     with ThreadPoolExecutor(jobs) as pool:
         for i, part in enumerate(pool.map(judge_all, [files[i::jobs] for i in range(jobs)])):
-            results[i::jobs] = part
-    return [result for result in results if result is not None]
+            results |= zip(range(i, len(files), jobs), part, strict=True)
+    return [results[i] for i in range(len(files))]
 
 
-def _predict(sandbox: Sandbox, model: FileModel, file: str, unknown: Answer) -> Prediction:
-    try:
-        answer = _judge(sandbox, model, file)
-    except Quarantined as error:
-        return Prediction(file, unknown, f"{error.error_class}: {error}")
-    return Prediction(file, answer, None)
+def measure(sandbox: Sandbox, model: Model, file: str, annotation: str | None = None) -> dict[str, pa.RecordBatch]:
+    """A file named, measured as the model learned from, by extractor.
 
-
-def _judge(sandbox: Sandbox, model: FileModel, file: str) -> Answer:
+    Raises:
+        Quarantined: if there is none of that name, or it cannot be measured.
+    """
     path = Path(file)
     try:
         found = path.is_file()
@@ -73,10 +87,17 @@ def _judge(sandbox: Sandbox, model: FileModel, file: str) -> Answer:
         raise Quarantined("not_found", f"no such file ({error})") from None
     if not found:
         raise Quarantined("not_found", "no such file")
-    measurements = sandbox.measure(path.resolve(), {name: one.params for name, one in model.measured.items()})
+    wanted = {name: one.params for name, one in model.measured.items()}
     batches = {}
-    for name, measured in measurements.items():
+    for name, measured in sandbox.measure(path.resolve(), wanted, annotation=annotation).items():
         if measured.batch is None:
             raise measured.error or Quarantined("not_measured", f"{name} gave no rows")
         batches[name] = measured.batch
-    return model.answer(batches)
+    return batches
+
+
+def _predict(sandbox: Sandbox, model: FileModel, file: str, unknown: Answer) -> Prediction:
+    try:
+        return Prediction(file, model.answer(measure(sandbox, model, file)), None)
+    except Quarantined as error:
+        return Prediction(file, unknown, f"{error.error_class}: {error}")
