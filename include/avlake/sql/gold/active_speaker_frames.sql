@@ -2,19 +2,19 @@
 -- key: file_id, track_id, frame_timestamp
 -- group: video_id
 -- label: label
-WITH parts AS (
+WITH videos AS (
+    SELECT *, regexp_replace(regexp_extract(path, '[^/\\]+$'), '(.)\.[^.]*$', '\1') AS video_id
+    FROM current_files
+    WHERE dataset = 'ava'
+),
+
+parts AS (
     SELECT
-        t.* EXCLUDE (crops, crop_bytes, log_mel, mfcc, source),
-        t.source = 'annotation' AS is_annotated,
-        f.path,
-        regexp_replace(regexp_extract(f.path, '[^/\\]+$'), '(.)\.[^.]*$', '\1') AS video_id,
-        f.licence,
-        f.source,
+        t.* EXCLUDE (dataset, drop_date, crops, crop_bytes, log_mel, mfcc),
         -- Only faces that are to be seen make a track long: a time past the video's end would join all its scenes.
         list_filter(t.frame_timestamp, lambda s, i: t.problem[i] IS NULL) AS seen_s
     FROM silver.face_tracks AS t
-    JOIN current_files AS f USING (dataset, drop_date, file_id)
-    WHERE t.dataset = 'ava'
+    SEMI JOIN videos USING (dataset, drop_date, file_id)
 ),
 
 spans AS (
@@ -22,7 +22,8 @@ spans AS (
         file_id,
         track_id,
         coalesce(min(list_min(seen_s)), min(start_s)) AS first_s,
-        coalesce(max(list_max(seen_s)), min(start_s)) AS last_s
+        coalesce(max(list_max(seen_s)), min(start_s)) AS last_s,
+        max(list_max(seen_s)) - min(list_min(seen_s)) AS length_s
     FROM parts
     GROUP BY ALL
 ),
@@ -40,12 +41,14 @@ tracks AS (
     SELECT
         b.file_id,
         b.track_id,
-        round(last_s - first_s, 6) AS track_s,
+        round(length_s, 6) AS track_s,
         (sum(begins::INTEGER) OVER (
             PARTITION BY b.file_id ORDER BY first_s, b.track_id ROWS UNBOUNDED PRECEDING
         ))::INTEGER AS scene,
+        split_of(v.video_id) AS split,
         l.value AS subject_id
     FROM begun AS b
+    JOIN videos AS v USING (file_id)
     LEFT JOIN human_labels AS l ON l.file_id = b.file_id AND l.name = 'talker:' || b.track_id
 ),
 
@@ -76,26 +79,19 @@ faces AS (
     FROM boxes
 ),
 
-on_screen AS (
-    SELECT file_id, frame_timestamp, (count(*) FILTER (problem IS NULL))::INTEGER AS faces_on_screen
-    FROM faces
-    GROUP BY ALL
-),
-
 judged AS (
     SELECT
         *,
         concat_ws(
             ',',
             problem,
-            CASE WHEN label IS NULL THEN if(is_annotated, 'unknown_label', 'unlabelled') END,
+            CASE WHEN label IS NULL THEN if(source = 'annotation', 'unknown_label', 'unlabelled') END,
             CASE WHEN problem IS DISTINCT FROM 'bad_box' AND face_px < threshold('min_face_px') THEN 'small_face' END,
             CASE WHEN track_s < threshold('min_track_s') THEN 'short_track' END
         ) AS reasons,
-        split_of(video_id) AS split
+        (count(*) FILTER (problem IS NULL) OVER (PARTITION BY file_id, frame_timestamp))::INTEGER AS faces_on_screen
     FROM faces
     JOIN tracks USING (file_id, track_id)
-    JOIN on_screen USING (file_id, frame_timestamp)
 ),
 
 -- Whole tracks without a voice are left out of training, those with the highest hashes, until what is left is balanced.
@@ -126,10 +122,10 @@ silent AS (
 
 SELECT
     file_id,
-    dataset,
-    drop_date,
-    path,
-    video_id,
+    v.dataset,
+    v.drop_date,
+    v.path,
+    v.video_id,
     track_id,
     part,
     face_index,
@@ -151,7 +147,8 @@ SELECT
     nullif(reasons, '') AS reject_reason,
     reasons = '' AND NOT coalesce(is_left_out, false) AS trains,
     CASE WHEN reasons = '' AND is_left_out THEN 'class_balance' END AS left_out_reason,
-    licence,
-    source
+    v.licence,
+    v.source
 FROM judged
+JOIN videos AS v USING (file_id)
 LEFT JOIN silent USING (file_id, track_id)
