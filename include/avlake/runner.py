@@ -206,6 +206,8 @@ class _Work:
             thresholds=self.thresholds,
             files_per_task=FILES_PER_SHARD,
         )
+        if made.said:
+            self.say(f"{drop}  {made.said}")
         if made.to_measure == 0:
             self.say(f"{drop}  extract: nothing to do, {made.unchanged + made.reused} files are measured already")
         else:

@@ -89,6 +89,8 @@ def silver(pipeline: str) -> TaskGroup:
             params=extractor_params(pipeline, params),
             thresholds=sampling,
         )
+        if planned["said"]:
+            print(planned["said"])
         adopt(pipeline, sampling)  # not before: what is refused must not hold from now on
         return planned
 

@@ -103,6 +103,7 @@ class Takeover:
     carried: Output
     claim: Output
     changed: set[str]
+    said: str | None  # of the drop's labels, see `Dataset.summary`
 
 
 def find_work(
@@ -198,8 +199,9 @@ def carry(
     if touched or broken.num_rows:
         write(output, EXTRACTIONS, _ops(con, broken, run_id))
         changed.add(EXTRACTIONS.name)
-    write(output, LABELS, labels(con, lake, dataset, drop))
-    return Takeover(output, claim, changed | {LABELS.name})
+    summary = dataset.summary() if dataset.summary else None
+    write(output, LABELS, labels(con, lake, dataset, drop, summary))
+    return Takeover(output, claim, changed | {LABELS.name}, summary.words() if summary else None)
 
 
 def _parts(batches: Iterator[pa.Table]) -> Iterator[Iterator[pa.Table]]:

@@ -22,23 +22,22 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import pyarrow as pa
 
 from avlake.errors import Quarantined, RequestError, StaleRun
 from avlake.extractors import base
 from avlake.lake import Lake
 from avlake.media.sandbox import Measured, Sandbox
 from avlake.pipelines import get_pipeline
-from avlake.settings import MIB, Settings
+from avlake.settings import Settings
 from avlake.stages import bounded, carry, sample, told, work
-from avlake.stages.contents import object_name, store_bytes
+from avlake.stages.contents import object_name
 from avlake.stages.ingest import archive_failures
+from avlake.stages.measured import MeasuredRows
 from avlake.stages.thresholds import current
-from avlake.stages.work import Item, Output, Plan
-from avlake.tables import BRONZE_FILES, EXTRACTIONS, LABELS, Table
+from avlake.stages.work import Item, Plan
+from avlake.tables import BRONZE_FILES, EXTRACTIONS, LABELS
 
 MAX_SHARDS = 200  # more mapped tasks in one run burden Airflow's grid
-FLUSH_BYTES = 64 * MIB
 
 Progress = Callable[[str, int, int], None]
 
@@ -53,6 +52,7 @@ class PlanReport:
     remaining: int  # files that the limit leaves for later
     left_out: int  # files not measured, for they are not in the sample
     names: tuple[str, ...]  # one per shard, for people
+    said: str | None = None  # what there is to say of what the drop says of itself, see `Dataset.summary`
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,7 @@ def plan(
         sampled = sample.restrict(con, lake, chosen, values)
         counts = carry.find_work(con, lake, dataset, drop, hashes=hashes, limit=limit, sampled=sampled)
         failures = archive_failures(lake, dataset.name, drop, settings)
+        told.keep(con, lake, dataset.name, drop)
         takeover = carry.carry(con, lake, dataset, drop, failures=failures, run_id=run_id)
         per_task = max(files_per_task, math.ceil(counts.to_measure / MAX_SHARDS))
         shards, names = [], []
@@ -138,6 +139,7 @@ def plan(
         remaining=counts.remaining,
         left_out=counts.left_out,
         names=tuple(names),
+        said=takeover.said,
     )
 
 
@@ -145,7 +147,7 @@ def _cut(con: duckdb.DuckDBPyConnection, per_task: int) -> Iterator[list[Item]]:
     """What is missing, in shards; in stored order, so that a shard reads few row groups."""
     con.execute(
         """CREATE TABLE items AS SELECT sha256[1] AS digit, file_id, path, sha256, uri, annotation, extractor
-        FROM missing JOIN media USING (file_id) LEFT JOIN annotations USING (file_id)"""
+        FROM missing JOIN media USING (file_id) LEFT JOIN told USING (file_id)"""
     )
     rows = (
         row
@@ -187,7 +189,7 @@ def measure_shard(
         return ShardReport(**done[1])
     streams = base.streams_of(base.load(name) for name in chosen.extractors)
     items, began, cpu_began = work.load_shard(lake, chosen, name), time.perf_counter(), time.thread_time()
-    rows = _Rows(lake, chosen, run_id)
+    rows = MeasuredRows(lake, chosen, run_id)
     size, media_s, failed = 0, 0.0, set()
     with contextlib.nullcontext(sandbox) if sandbox else Sandbox(settings) as box:
         box_began = box.cpu_s
@@ -217,61 +219,6 @@ def measure_shard(
     )
     work.store_result(lake, chosen, name, rows.finish(), asdict(report))
     return report
-
-
-class _Rows:
-    """Collects silver and ops rows; writes a fragment when a table's rows grow large, so memory stays bounded."""
-
-    def __init__(self, lake: Lake, plan: Plan, run_id: str) -> None:
-        self._lake, self._plan, self._run_id = lake, plan, run_id
-        self._held: dict[str, list[pa.Table]] = defaultdict(list)
-        self._tables: dict[str, Table] = {EXTRACTIONS.name: EXTRACTIONS}
-        self._output = Output()
-
-    def add(self, item: Item, extractor: str, measured: Measured) -> None:
-        place = {"file_id": item.file_id, "dataset": self._plan.dataset, "drop_date": self._plan.drop}
-        if measured.batch is not None:
-            kind = base.load(extractor)
-            table = kind.table
-            filled = {k: pa.array([v] * measured.batch.num_rows, pa.string()) for k, v in place.items()}
-            stored = {name: self._stored(measured.batch[name]) for name in kind.objects}
-            given = filled | stored
-            columns = {f.name: given[f.name] if f.name in given else measured.batch[f.name] for f in table.schema}
-            self._hold(table, pa.table(columns, schema=table.schema))
-        error, params_hash = measured.error, self._plan.hashes[extractor]
-        annotated = extractor != "open" and base.load(extractor).annotated
-        done = place | {
-            "path": item.path,
-            "sha256": item.sha256,
-            "extractor": extractor,
-            "params_hash": base.identity(params_hash, item.annotation) if annotated else params_hash,
-            "status": "quarantined" if error else "ok",
-            "error_class": error.error_class if error else None,
-            "error": str(error) if error else None,
-            "seconds": measured.seconds,
-            "run_id": self._run_id,
-        }
-        self._hold(EXTRACTIONS, pa.Table.from_pylist([done], schema=EXTRACTIONS.schema))
-
-    def _stored(self, contents: pa.Array) -> pa.Array:
-        """Bytes that a measurement made, as objects; their sha256."""
-        return pa.array([None if c is None else store_bytes(self._lake, c) for c in contents.to_pylist()], pa.string())
-
-    def finish(self) -> Output:
-        for name in list(self._held):
-            self._flush(name)
-        return self._output
-
-    def _hold(self, table: Table, rows: pa.Table) -> None:
-        self._tables[table.name] = table
-        self._held[table.name].append(rows)
-        if sum(part.nbytes for part in self._held[table.name]) > FLUSH_BYTES:
-            self._flush(table.name)
-
-    def _flush(self, name: str) -> None:
-        rows = pa.concat_tables(self._held.pop(name))
-        table, plan = self._tables[name], self._plan
-        self._output.add(table, self._lake.write_fragment(table, plan.dataset, plan.drop, [rows]))
 
 
 def _sources(lake: Lake, plan: Plan, items: list[Item]) -> Iterator[tuple[Item, bytes | Path]]:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import duckdb
 import pyarrow as pa
 
-from avlake.datasets.base import Annotation, BronzeFile, Dataset, Label
+from avlake.datasets.base import Annotation, BronzeFile, Dataset, Label, Summary
 from avlake.lake import Lake
 from avlake.media.archives import ARCHIVE_OF
 from avlake.stages import bounded
@@ -35,18 +35,26 @@ T = TypeVar("T")
 Row = dict[str, Any]  # of `labelled`
 
 
-def labels(con: duckdb.DuckDBPyConnection, lake: Lake, dataset: Dataset, drop: str) -> Iterator[pa.Table]:
+def labels(
+    con: duckdb.DuckDBPyConnection, lake: Lake, dataset: Dataset, drop: str, summary: Summary | None = None
+) -> Iterator[pa.Table]:
     """Rows of silver.labels, of the drop's `files` and `media` in `con`.
 
     What lies in an archive is labelled by what lies in it; all that lies in none is labelled together. Where the data
     set's labels are about the whole drop, all of it is labelled together, its label files being read once.
+
+    Args:
+        summary: is given every label.
     """
     gather(con, lake, dataset, drop)
     if dataset.labels_whole_drop:
-        found = _said(lake, dataset.labels, whole_drop(con))
+        found = _said(lake, dataset.labels, whole_drop(con), one_by_one=True)
     else:
         found = (label for part in _parts(con) for label in _labels(lake, dataset, _rows(con, part)))
     while some := list(islice(found, bounded.ROWS)):
+        if summary:
+            for label in some:
+                summary.add(label)
         yield pa.table({name: [getattr(label, name) for label in some] for name in ROWS.names}, schema=ROWS)
 
 
@@ -64,13 +72,17 @@ def annotated(con: duckdb.DuckDBPyConnection, lake: Lake, dataset: Dataset, drop
     """What the drop says of its recordings that has to be known where they are measured."""
     if dataset.annotations is not None:
         gather(con, lake, dataset, drop)
-        yield from _said(lake, dataset.annotations, whole_drop(con))
+        yield from _said(lake, dataset.annotations, whole_drop(con), one_by_one=True)
 
 
 def whole_drop(con: duckdb.DuckDBPyConnection) -> Iterator[Row]:
-    """First its label files, then its media: what is read of the former is in memory, the latter never are."""
-    for which in ("is_label", *(f"NOT is_label AND {part}" for part in _parts(con))):
-        yield from _rows(con, which)
+    """First its label files, then its media; the bytes of one label file at a time are in memory."""
+    for row in list(_rows(con, "is_label", "* REPLACE (NULL AS content)")):
+        query = "SELECT content FROM labelled WHERE is_label AND file_id = ?"
+        ((content,),) = con.execute(query, [row["file_id"]]).fetchall()
+        yield row | {"content": content}
+    for part in _parts(con):
+        yield from _rows(con, f"NOT is_label AND {part}")
 
 
 def _parts(con: duckdb.DuckDBPyConnection) -> list[str]:
@@ -85,8 +97,8 @@ def _texts(lake: Lake, dataset: str, drop: str, shas: Collection[str]) -> Iterat
         yield pa.record_batch(columns, schema=TEXTS)
 
 
-def _rows(con: duckdb.DuckDBPyConnection, which: str) -> Iterator[Row]:
-    for batch in bounded.batches(con, f"SELECT * EXCLUDE (part) FROM labelled WHERE {which} ORDER BY archive, path"):
+def _rows(con: duckdb.DuckDBPyConnection, which: str, columns: str = "*") -> Iterator[Row]:
+    for batch in bounded.batches(con, f"SELECT {columns} FROM labelled WHERE {which} ORDER BY archive, path"):
         yield from batch.to_pylist()
 
 
@@ -96,8 +108,13 @@ def _labels(lake: Lake, dataset: Dataset, rows: Iterable[Row]) -> Iterator[Label
 
 
 def _said(
-    lake: Lake, parse: Callable[[Iterable[BronzeFile], Callable[[str], bytes]], Iterator[T]], rows: Iterable[Row]
+    lake: Lake,
+    parse: Callable[[Iterable[BronzeFile], Callable[[str], bytes]], Iterator[T]],
+    rows: Iterable[Row],
+    *,
+    one_by_one: bool = False,
 ) -> Iterator[T]:
+    """What `parse` makes of files; `one_by_one`: it has read each before it takes the next."""
     texts: dict[str, bytes] = {}
 
     def read(sha256: str) -> bytes:
@@ -108,6 +125,8 @@ def _said(
 
     def files() -> Iterator[BronzeFile]:
         for row in rows:
+            if one_by_one:
+                texts.clear()
             if row["content"] is not None:
                 texts[row["sha256"]] = row["content"]
             yield BronzeFile(row["file_id"], row["path"], row["media_type"], row["sha256"])
