@@ -1,0 +1,259 @@
+"""Reading tracks: gold says what is known of each face, `silver.face_tracks` has its picture and the sound around it.
+
+What is measured goes into flat files that are mapped into memory, so that training takes the same memory whatever the
+drops' size: about 5 KB on disk for each face. Pictures stay JPEGs; what the network looks at is made of them once.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+
+from avlake.errors import WorkError
+from avlake.extractors.face_tracks import COEFFICIENTS, MELS, SIDE_PX, STEPS
+from avlake.learn.speaker_data import AUDIBLE, LABELS, Array, Pixels, Track, decoded
+from avlake.learn.speaker_net import SIDE, prepare
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+    from avlake.learn.base import Silver
+
+SILVER = "silver.face_tracks"
+BANDS = MELS + COEFFICIENTS
+UNHEARD = LABELS.index("SPEAKING_NOT_AUDIBLE")
+PIXELS = ("crops", "crop_bytes", "log_mel", "mfcc")
+FILES = ("jpeg", "looks", "sound")
+EMPTY = Pixels(np.zeros(0, np.uint8), np.zeros((0, 2), np.int64), np.zeros((0, SIDE, SIDE), np.uint8),
+               np.zeros((0, STEPS, BANDS), np.float16))  # fmt: skip
+FACTS = ("video_id", "drop", "split", "subject_id", "scene")  # columns of gold that a track has one of
+OF_A_FACE = {  # columns of gold, one value per face, and what they are kept as
+    "part": np.int32,
+    "face_index": np.int32,
+    "frame_timestamp": np.float64,
+    "x1": np.float32,
+    "y1": np.float32,
+    "x2": np.float32,
+    "y2": np.float32,
+    "face_px": np.float32,
+    "faces_on_screen": np.int32,
+    "labels": np.int8,
+    "kept": np.bool_,
+    "trains": np.bool_,
+}
+
+
+@dataclass
+class Cache:
+    """What was measured of faces, one after the other, in files of a folder; in memory where there is no folder."""
+
+    folder: Path | None = None
+    faces: int = 0
+    _files: dict[str, IO[bytes]] = field(default_factory=dict)
+    _lengths: list[Array] = field(default_factory=list)  # of JPEGs, per part of a track
+
+    def __enter__(self) -> Cache:
+        with ExitStack() as opened:
+            for name in FILES:
+                file = (self.folder / name).open("wb") if self.folder else io.BytesIO()
+                self._files[name] = opened.enter_context(file)
+            self._opened = opened.pop_all()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._opened.close()
+
+    def add(self, rows: pa.RecordBatch, row: int) -> int:
+        """One part of a track; returns where its first face is.
+
+        Raises:
+            WorkError: if it is damaged.
+        """
+        lengths = np.asarray(rows.column("crop_bytes")[row].values, dtype=np.int64)
+        jpeg = np.frombuffer(rows.column("crops")[row].as_py(), dtype=np.uint8)
+        sizes = {"log_mel": MELS, "mfcc": COEFFICIENTS}
+        sound = [np.frombuffer(rows.column(name)[row].as_py(), dtype="<f2") for name in sizes]
+        wanted = [len(lengths) * STEPS * size for size in sizes.values()]
+        if lengths.sum() != len(jpeg) or [len(one) for one in sound] != wanted:
+            raise WorkError(f"a row of {SILVER} is damaged: its lists do not fit its pictures and sound")
+        shaped = [one.reshape(len(lengths), STEPS, size) for one, size in zip(sound, sizes.values(), strict=True)]
+        crops = np.zeros((len(lengths), SIDE_PX, SIDE_PX), dtype=np.uint8)
+        for i, end in enumerate(np.cumsum(lengths)):
+            crops[i] = decoded(jpeg[end - lengths[i] : end])
+        self._files["jpeg"].write(jpeg.tobytes())
+        self._files["looks"].write(prepare(crops).tobytes())
+        self._files["sound"].write(np.concatenate(shaped, axis=-1).tobytes())
+        self._lengths.append(lengths)
+        first, self.faces = self.faces, self.faces + len(lengths)
+        return first
+
+    def pixels(self) -> Pixels:
+        """Everything added so far."""
+        lengths = np.concatenate([np.zeros(0, np.int64), *self._lengths])
+        at = np.column_stack((np.cumsum(lengths) - lengths, lengths))
+        looks = self._array("looks", np.uint8).reshape(self.faces, SIDE, SIDE)
+        sound = self._array("sound", "<f2").reshape(self.faces, STEPS, BANDS)
+        return Pixels(self._array("jpeg", np.uint8), at, looks, sound)
+
+    def _array(self, name: str, kind: Any) -> Array:
+        file = self._files[name]
+        if isinstance(file, io.BytesIO):
+            return np.frombuffer(file.getvalue(), dtype=kind)
+        file.flush()
+        path = Path(file.name)
+        return np.memmap(path, kind, "r") if path.stat().st_size else np.zeros(0, dtype=kind)
+
+
+def read_tracks(con: duckdb.DuckDBPyConnection, table: str, silver: Silver, folder: Path) -> list[Track]:
+    """Every track that shares a scene with a face that gold keeps; what was measured lies in files of `folder`.
+
+    Raises:
+        WorkError: where gold has faces that the lake does not, or what the lake has is damaged.
+    """
+    gold = con.sql(f"""
+        SELECT file_id, track_id, video_id, dataset || '/' || drop_date AS "drop", split, subject_id, scene,
+            part, face_index, frame_timestamp, x1, y1, x2, y2, coalesce(face_px, 0) AS face_px,
+            coalesce(faces_on_screen, 1) AS faces_on_screen,
+            CASE WHEN audible THEN {AUDIBLE} WHEN label = '{LABELS[UNHEARD]}' THEN {UNHEARD}
+                WHEN audible IS NULL THEN -1 ELSE 0 END AS labels,
+            coalesce(kept, false) AS kept, coalesce(trains, false) AS trains
+        FROM {table} SEMI JOIN (SELECT DISTINCT file_id, scene FROM {table} WHERE kept) AS told USING (file_id, scene)
+        ORDER BY file_id, track_id, frame_timestamp, part, face_index""").to_arrow_table()
+    faces = {name: gold.column(name).to_numpy().astype(kind) for name, kind in OF_A_FACE.items()}
+    boxes = np.column_stack([faces[edge] for edge in ("x1", "y1", "x2", "y2")])
+    wanted = _by_track(gold)
+    first: dict[tuple[str, str, int], int] = {}
+    with Cache(folder) as cache:
+        for batch, row in _rows(silver, PIXELS):
+            key = (batch.column("file_id")[row].as_py(), batch.column("track_id")[row].as_py())
+            if key in wanted:
+                first[(*key, batch.column("part")[row].as_py())] = cache.add(batch, row)
+        pixels = cache.pixels()
+    found = []
+    for (file_id, track_id), rows in wanted.items():
+        parts = np.unique(faces["part"][rows]).tolist()
+        if lacking := [part for part in parts if (file_id, track_id, part) not in first]:
+            raise WorkError(
+                f"{table} has part {lacking[0]} of track {track_id}, which {SILVER} lacks: run the pipeline again, so "
+                "that gold is made of what is there"
+            )
+        begins = {part: first[file_id, track_id, part] for part in parts}
+        at = np.array([begins[part] for part in faces["part"][rows].tolist()]) + faces["face_index"][rows]
+        one = {name: gold.column(name)[int(rows[0])].as_py() for name in FACTS}
+        found.append(
+            Track(
+                file_id,
+                one["video_id"],
+                one["drop"],
+                one["split"],
+                track_id,
+                one["subject_id"],
+                one["scene"],
+                faces["frame_timestamp"][rows],
+                boxes[rows],
+                *(faces[name][rows] for name in ("labels", "kept", "trains", "face_px", "faces_on_screen")),
+                at,
+                pixels,
+            )
+        )
+    return found
+
+
+def read_unlabelled(silver: Silver, folder: Path, skip: Iterable[str]) -> list[Track]:
+    """Every track of the lake but those of the videos named in `skip` (their files); nothing is known of them.
+
+    Args:
+        skip: file_ids.
+    """
+    left_out = frozenset(skip)
+    found = []
+    columns = ("dataset", "drop_date", *PIXELS, "frame_timestamp", "x1", "y1", "x2", "y2", "label", "width_px")
+    with Cache(folder) as cache:
+        for batch, row in _rows(silver, columns):
+            if batch.column("file_id")[row].as_py() not in left_out:
+                found.append(_as_measured(batch, [row], cache))
+        pixels = cache.pixels()
+    return _in_scenes([replace(track, pixels=pixels) for track in found])
+
+
+def tracks_of(batch: pa.RecordBatch) -> list[Track]:
+    """The tracks of one video as measured, rows of `silver.face_tracks`, for a model to judge; nothing is kept back."""
+    parts: dict[str, list[int]] = {}
+    for row, name in enumerate(batch.column("track_id").to_pylist()):
+        parts.setdefault(name, []).append(row)
+    number = batch.column("part").to_pylist()
+    with Cache() as cache:
+        tracks = [_as_measured(batch, sorted(rows, key=number.__getitem__), cache) for _, rows in sorted(parts.items())]
+        pixels = cache.pixels()
+    return _in_scenes([replace(track, pixels=pixels) for track in tracks])
+
+
+def _by_track(gold: pa.Table) -> dict[tuple[str, str], Array]:
+    """The rows of each track, by file and track: those of a track follow each other."""
+    names = [gold.column(name).combine_chunks().dictionary_encode() for name in ("file_id", "track_id")]
+    codes = [np.asarray(one.indices) for one in names]
+    changes = np.flatnonzero((codes[0][1:] != codes[0][:-1]) | (codes[1][1:] != codes[1][:-1])) + 1
+    runs = [rows for rows in np.split(np.arange(len(gold)), changes) if len(rows)]
+    file_ids, track_ids = (one.dictionary.to_pylist() for one in names)
+    return {(file_ids[codes[0][rows[0]]], track_ids[codes[1][rows[0]]]): rows for rows in runs}
+
+
+def _rows(silver: Silver, columns: Iterable[str]) -> Iterator[tuple[pa.RecordBatch, int]]:
+    for batch in silver.rows(SILVER, ("file_id", "track_id", "part", *columns)):
+        for row in range(batch.num_rows):
+            yield batch, row
+
+
+def _as_measured(batch: pa.RecordBatch, rows: list[int], cache: Cache) -> Track:
+    """A track of one video from its parts; its pixels come later."""
+
+    def value(name: str, default: Any = "") -> Any:
+        return batch.column(name)[rows[0]].as_py() if name in batch.schema.names else default
+
+    def faces(name: str, kind: Any) -> Array:
+        return np.concatenate([np.asarray(batch.column(name)[row].values).astype(kind) for row in rows])
+
+    begins = [cache.add(batch, row) for row in rows]
+    at = np.concatenate(
+        [np.arange(len(batch.column("crop_bytes")[row])) + first for row, first in zip(rows, begins, strict=True)]
+    )
+    times = faces("frame_timestamp", np.float64)
+    order = np.argsort(times, kind="stable")
+    boxes = np.column_stack([faces(edge, np.float32) for edge in ("x1", "y1", "x2", "y2")])
+    unknown, nothing = np.full(len(times), -1, dtype=np.int8), np.zeros(len(times), dtype=bool)
+    return Track(
+        file_id=value("file_id"),
+        video_id=value("file_id"),
+        drop=f"{value('dataset')}/{value('drop_date')}",
+        split="",
+        track_id=value("track_id"),
+        talker=None,
+        scene=0,
+        times=times[order],
+        boxes=boxes[order],
+        labels=unknown,
+        kept=nothing,
+        trains=nothing,
+        face_px=((boxes[:, 2] - boxes[:, 0]) * value("width_px"))[order],
+        faces_on_screen=np.ones(len(times), dtype=np.int32),
+        rows=at[order],
+        pixels=EMPTY,
+    )
+
+
+def _in_scenes(tracks: list[Track]) -> list[Track]:
+    """With the scene each is in: tracks of a video that overlap in time, directly or through others."""
+    found, scene, until = [], -1, dict[str, float]()
+    for track in sorted(tracks, key=lambda track: (track.file_id, track.times[0], track.track_id)):
+        if track.times[0] > until.get(track.file_id, -np.inf):
+            scene += 1
+        until[track.file_id] = max(track.times[-1], until.get(track.file_id, -np.inf))
+        found.append(replace(track, scene=scene))
+    return found
