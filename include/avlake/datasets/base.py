@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from avlake.datasets.remote import Remote
 from avlake.errors import RequestError
 from avlake.media.archives import is_archive, is_parquet
 
@@ -101,6 +102,7 @@ class Dataset:
     # What annotated extractors are told, file by file: takes what `labels` takes, for the whole drop at once.
     annotations: Callable[[Iterable[BronzeFile], Callable[[str], bytes]], Iterator[Annotation]] | None = None
     summary: Callable[[], Summary] | None = None  # is something said of its drops' labels, whenever one is planned?
+    remotes: tuple[Remote, ...] = ()  # what `avlake fetch` can bring, in this order
     opens_parquet: bool = False  # may rows of its Parquet files be recordings, see `media.parquet_archive`?
 
     def opens(self, path: str) -> bool:

@@ -1,8 +1,9 @@
 """Fetching over HTTP from servers that are slow, broken or hostile.
 
 Retried with exponential backoff and jitter: broken connections, answers that say "later" (408, 429, 5xx; Retry-After is
-honoured) and files of the wrong length. Partial downloads are resumed. Only http and https; a redirect may change the
-path, or http to https, but never the host; sizes are bounded while streaming.
+honoured, by all requests of a client) and files of the wrong length. Partial downloads are resumed. Only http and
+https; a redirect may change the path, or http to https, but never the host; sizes are bounded while streaming. Messages
+hold no user name, password or query of an address, which may be secrets.
 """
 
 from __future__ import annotations
@@ -24,18 +25,33 @@ from typing import TypeVar
 
 import httpx
 
-from avlake.errors import RequestError, WorkError
+from avlake.datasets.addresses import redirected, shown
+from avlake.datasets.notes import Note
+from avlake.errors import WorkError
 
 ATTEMPTS = 6
 BACKOFF_S = 0.5
-WAIT_MAX_S = 60.0
+BACKOFF_MAX_S, RETRY_AFTER_MAX_S = 60.0, 300.0
 TIMEOUT = httpx.Timeout(30.0, connect=10.0)
 CHUNK = 256 * 1024
+TEXT_MAX_BYTES = 64 << 20  # of a page, which is held in memory
 REDIRECTS_MAX = 5
 LATER = {408, 425, 429, 500, 502, 503, 504}
 CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 T = TypeVar("T")
 log = logging.getLogger(__name__)
+
+
+class Refused(WorkError):
+    """The server answers, and not with the file: 404 and the like."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Unreachable(WorkError):
+    """However often it was tried: another time it may go."""
 
 
 class _Again(Exception):
@@ -49,8 +65,18 @@ class _Again(Exception):
 class Http:
     """A polite client of one server; every size is in bytes."""
 
-    def __init__(self, *, max_bytes: int, auth: tuple[str, str] | None = None, backoff_s: float = BACKOFF_S) -> None:
-        self._max_bytes, self._backoff_s = max_bytes, backoff_s
+    def __init__(
+        self,
+        *,
+        max_bytes: int,
+        auth: tuple[str, str] | None = None,
+        backoff_s: float = BACKOFF_S,
+        wait: Callable[[float], object] = time.sleep,
+        spend: Callable[[int], object] = lambda _: None,
+    ) -> None:
+        """`wait` is called with seconds, `spend` with the bytes of each block that came; either may raise to stop."""
+        self._max_bytes, self._backoff_s, self._wait, self._spend = max_bytes, backoff_s, wait, spend
+        self._not_before = 0.0  # the server asked all of us to wait so long
         agent = {"User-Agent": f"avlake/{version('avlake')}", "Accept-Encoding": "identity"}
         self._client = httpx.Client(headers=agent, timeout=TIMEOUT, auth=auth, verify=_certificates())
 
@@ -79,7 +105,8 @@ class Http:
         def attempt() -> str:
             with self._open("GET", url) as response:
                 _expect(response, 200)
-                return b"".join(self._bounded(response, 0)).decode(errors="replace")
+                most = min(self._max_bytes, TEXT_MAX_BYTES)
+                return b"".join(self._bounded(response, 0, most)).decode(errors="replace")
 
         return self._persist(url, attempt)
 
@@ -100,9 +127,45 @@ class Http:
         self._persist(url, lambda: self._continue(url, part, size, validator))
         part.replace(target)
 
-    def _continue(self, url: str, part: Path, size: int | None, validator: str | None) -> None:
+    def fetch(self, url: str, target: Path, *, size: int | None, got: Callable[[int], object]) -> Note:
+        """As `download`, with the validator that came with the first part, which `<target>.note` keeps beside it.
+
+        A whole `target` with its note is not asked for again. The note stays: whoever has checked the file removes it.
+
+        Args:
+            size: what the file must have, where known.
+            got: is called with the bytes of the file that are here.
+
+        Raises:
+            Refused, Unreachable, WorkError: if it cannot be had.
+        """
+        part, noted = (target.with_name(f"{target.name}{suffix}") for suffix in (".part", ".note"))
+        said = Note.read(noted)
+        if said is None or said.url != shown(url):
+            for path in (part, target, noted):
+                path.unlink(missing_ok=True)
+        elif target.exists():
+            got(target.stat().st_size)
+            return said
+        self._persist(url, lambda: self._continue(url, part, size, None, noted, got))
+        part.replace(target)
+        return Note.read(noted) or Note(shown(url))
+
+    def _continue(
+        self,
+        url: str,
+        part: Path,
+        size: int | None,
+        validator: str | None,
+        noted: Path | None = None,
+        got: Callable[[int], object] = lambda _: None,
+    ) -> None:
         have = part.stat().st_size if part.exists() else 0
-        if have and have == size:
+        if noted and (said := Note.read(noted)):
+            validator, whole = said.validator, said.size if size is None else size
+        else:
+            whole = size
+        if have and have == whole:
             return
         headers = {"Range": f"bytes={have}-", "If-Range": validator} if have and validator else {}
         with self._open("GET", url, headers) as response:
@@ -115,12 +178,18 @@ class Http:
                 part.unlink(missing_ok=True)
                 raise _Again("the server sent another file's range, or another range, than the one asked for")
             done = have if begin else 0
+            if noted and not begin:
+                part.unlink(missing_ok=True)  # first: it is not what the new note is about
+                (said := Note.of(response, url)).write(noted)
+                whole = said.size if size is None else size
+            got(done)
             with part.open("ab" if begin else "wb") as file:
-                for chunk in self._bounded(response, done):
+                for chunk in self._bounded(response, done, self._max_bytes):
                     done += file.write(chunk)
-        if size is not None and done != size:
+                    got(done)
+        if whole is not None and done != whole:
             part.unlink()
-            raise _Again(f"got {done} bytes instead of {size}")
+            raise _Again(f"got {done} bytes instead of {whole}")
 
     @contextlib.contextmanager
     def _open(self, method: str, url: str, headers: dict[str, str] | None = None) -> Iterator[httpx.Response]:
@@ -133,49 +202,38 @@ class Http:
                 if not response.has_redirect_location:
                     yield response
                     return
-                at = _redirected(at, response.headers["Location"])
-        raise WorkError(f"{url}: more than {REDIRECTS_MAX} redirects")
+                at = redirected(at, response.headers["Location"])
+        raise WorkError(f"{shown(url)}: more than {REDIRECTS_MAX} redirects")
 
-    def _bounded(self, response: httpx.Response, have: int) -> Iterator[bytes]:
+    def _bounded(self, response: httpx.Response, have: int, most: int) -> Iterator[bytes]:
         """The body as sent (a .tgz served as `Content-Encoding: gzip` must stay packed), within the size limit."""
-        self._check_size(response, have + int(response.headers.get("Content-Length", 0)))
+        _check_size(response, have + int(response.headers.get("Content-Length", 0)), most)
         for chunk in response.iter_raw(CHUNK):
             have += len(chunk)
-            self._check_size(response, have)
+            _check_size(response, have, most)
+            self._spend(len(chunk))
             yield chunk
-
-    def _check_size(self, response: httpx.Response, size: int) -> None:
-        if size > self._max_bytes:
-            raise WorkError(f"{response.url}: larger than {self._max_bytes} bytes; see AVLAKE_DOWNLOAD_MAX_MB")
 
     def _persist(self, url: str, attempt: Callable[[], T]) -> T:
         for tried in range(1, ATTEMPTS + 1):
             try:
+                if (wait_s := self._not_before - time.monotonic()) > 0:
+                    self._wait(wait_s)
                 return attempt()
             except (_Again, httpx.TransportError) as error:
                 reason = f"{type(error).__name__} {error}" if isinstance(error, httpx.TransportError) else str(error)
+                asked_s = getattr(error, "wait_s", 0.0)
+                if asked_s > RETRY_AFTER_MAX_S:
+                    raise Unreachable(
+                        f"{shown(url)}: {reason}; the server asks to come back in {asked_s:.0f} s"
+                    ) from None
                 if tried == ATTEMPTS:
-                    raise WorkError(f"{url}: {reason}, {ATTEMPTS} times; try again later") from None
-                backoff_s = self._backoff_s * 2 ** (tried - 1) * random.uniform(0.5, 1.5)
-                wait_s = min(max(backoff_s, getattr(error, "wait_s", 0.0)), WAIT_MAX_S)
-                log.info("%s: %s; attempt %d in %.1f s", url, reason, tried + 1, wait_s)
-                time.sleep(wait_s)
+                    raise Unreachable(f"{shown(url)}: {reason}, {ATTEMPTS} times; try again later") from None
+                self._not_before = max(self._not_before, time.monotonic() + asked_s if asked_s else 0.0)
+                wait_s = min(self._backoff_s * 2 ** (tried - 1) * random.uniform(0.5, 1.5), BACKOFF_MAX_S)
+                log.info("%s: %s; attempt %d in %.1f s", shown(url), reason, tried + 1, max(wait_s, asked_s))
+                self._wait(wait_s)
         raise AssertionError("unreachable")
-
-
-def web_url(text: str) -> tuple[httpx.URL, tuple[str, str] | None]:
-    """An address without its user name and password, and those.
-
-    Raises:
-        RequestError: if it is not http or https.
-    """
-    try:
-        url = httpx.URL(text)
-    except httpx.InvalidURL as error:
-        raise RequestError(f"not an address ({error})") from None
-    if url.scheme not in ("http", "https") or not url.host:
-        raise RequestError(f"{url.host or 'no host'}: only http:// and https:// addresses can be fetched")
-    return url.copy_with(userinfo=b""), (url.username, url.password) if url.userinfo else None
 
 
 @cache
@@ -186,31 +244,19 @@ def _certificates() -> ssl.SSLContext:
 
 def _expect(response: httpx.Response, *statuses: int) -> int:
     if response.status_code not in statuses:
-        raise WorkError(f"{response.url}: the server answers {response.status_code} {response.reason_phrase}")
+        said = f"the server answers {response.status_code} {response.reason_phrase}"
+        raise Refused(f"{shown(response.url)}: {said}", response.status_code)
     return response.status_code
+
+
+def _check_size(response: httpx.Response, size: int, most: int) -> None:
+    if size > most:
+        raise WorkError(f"{shown(response.url)}: larger than {most} bytes; see AVLAKE_DOWNLOAD_MAX_MB")
 
 
 def _first_byte(response: httpx.Response) -> int | None:
     match = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
     return int(match[1]) if match else None
-
-
-def _redirected(at: httpx.URL, location: str) -> httpx.URL:
-    """Where a redirect leads.
-
-    Raises:
-        WorkError: if that is another host or port, or leaves https.
-    """
-    try:
-        to = at.join(location)
-    except httpx.InvalidURL:
-        raise WorkError(f"{at}: redirects to an address that is none") from None
-    upgrade = (at.scheme, at.port, to.scheme, to.port) == ("http", None, "https", None)
-    if to.host != at.host or not (upgrade or (to.scheme, to.port) == (at.scheme, at.port)):
-        raise WorkError(
-            f"{at}: redirects to {to.scheme}://{to.netloc.decode()}, another place; give that address instead"
-        )
-    return to.copy_with(userinfo=b"")
 
 
 def _retry_after_s(response: httpx.Response) -> float:

@@ -20,13 +20,16 @@ from urllib.parse import unquote
 
 import httpx
 
+from avlake.datasets.addresses import web_url
 from avlake.datasets.base import Entry, Source
-from avlake.datasets.download import BACKOFF_S, Http, web_url
+from avlake.datasets.download import BACKOFF_S, Http
 from avlake.errors import RequestError, WorkError
 from avlake.settings import MIB, Settings
 from avlake.storage import open_store
 
 TEMPORARY = (".tmp", ".part", ".partial", ".filepart", ".crdownload", ".swp", "~")
+OURS = ".fetch"  # beside a dataset's drops, of `avlake fetch`: what it has not delivered yet, and its records
+UNDER_WAY = ".delivering"  # <OURS>/<drop>.delivering: the drop is about to get files and is not all there
 UNWRITABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")  # control characters, and bytes that are not UTF-8
 log = logging.getLogger(__name__)
 
@@ -58,7 +61,8 @@ class FolderSource:
     """A landing folder or object-store prefix: `<landing>/<dataset>/<YYYY-MM-DD>/...`.
 
     `uri` may name the landing, the dataset's folder in it, or one dated folder. Hidden and temporary files are not
-    delivered yet; a symbolic link counts only if it is one to a file inside `uri`.
+    delivered yet, nor is a drop that `avlake fetch` is writing; a symbolic link counts only if it is one to a file inside
+    `uri`.
     """
 
     def __init__(self, uri: str, dataset: str, settings: Settings) -> None:
@@ -96,8 +100,9 @@ class FolderSource:
     def _folders(self) -> dict[str, str]:
         """The filesystem's path of each drop."""
         root = self._store.root.rstrip("/")
-        if is_date(root.rpartition("/")[2]):
-            return {root.rpartition("/")[2]: root}
+        above, _, last = root.rpartition("/")
+        if is_date(last):
+            return {} if last in self._under_way(above) else {last: root}
         base = f"{root}/{self._dataset}"
         try:
             with self._store.explained():
@@ -106,7 +111,26 @@ class FolderSource:
         except FileNotFoundError:
             return {}
         folders = {p.rpartition("/")[2]: p for i in found if i["type"] == "directory" and (p := i["name"].rstrip("/"))}
-        return {name: path for name, path in folders.items() if is_date(name) and self._is_inside(Path(path))}
+        hidden = self._under_way(base) if OURS in folders else set()
+        return {n: p for n, p in folders.items() if is_date(n) and n not in hidden and self._is_inside(Path(p))}
+
+    def _under_way(self, base: str) -> set[str]:
+        """Drops of the dataset's folder that `avlake fetch` is writing, or was when it was killed."""
+        try:
+            with self._store.explained():
+                found = self._store.fs.ls(f"{base}/{OURS}", detail=False)
+        except FileNotFoundError:
+            return set()
+        marks = [path.rstrip("/").rpartition("/")[2] for path in found if path.endswith(UNDER_WAY)]
+        for mark in marks:
+            log.warning(
+                "%s/%s/%s: this drop is being delivered, or was when `avlake fetch` was stopped: ignored until "
+                "that is run again, or the file removed",
+                base,
+                OURS,
+                mark,
+            )
+        return {mark.removesuffix(UNDER_WAY) for mark in marks}
 
     def _walk(self, folder: Path) -> Iterator[Entry]:
         for above, _, names in os.walk(folder):  # does not follow links to folders
