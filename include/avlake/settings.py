@@ -44,9 +44,16 @@ class Settings(BaseSettings):
     downloads: Path = Field(default_factory=lambda: home() / ".avlake" / "downloads", description="until committed")
     download_concurrency: int = Field(5, ge=1, le=32)
     download_max_mb: int = Field(4096, ge=1, description="largest single download")
+    fetch_rate_mb_s: float | None = Field(None, gt=0, description="MB/s of `avlake fetch` in all; default unlimited")
     archive_max_members: int = Field(100_000, ge=1)
     archive_max_mb: int = Field(16_384, ge=1, description="largest unpacked archive")
     archive_max_ratio: float = Field(200.0, gt=1, description="largest unpacked size over packed size")
+
+    # What `avlake fetch ava` takes; see docs/fetch.md.
+    ava_annotations: str = "https://research.google.com/ava/download/ava_activespeaker_{split}_v1.0.tar.bz2"
+    ava_video_list: str = "https://s3.amazonaws.com/ava-dataset/annotations/ava_speech_file_names_v1.txt"
+    ava_videos: str = Field("https://s3.amazonaws.com/ava-dataset/trainval/", description="the folder of those files")
+    ava_checksums: str = Field("", description="a list as of md5sum or sha256sum: itself, its file or address; or none")
 
 
 def load_settings(**overrides: object) -> Settings:

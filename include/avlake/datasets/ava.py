@@ -32,6 +32,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from avlake.datasets import ava_remote
 from avlake.datasets.base import Annotation, BronzeFile, Dataset, Label, Source
 from avlake.datasets.sources import FolderSource
 from avlake.media.media_types import is_recording
@@ -227,7 +228,9 @@ def _fields(line: str) -> list[str] | None:
     if len(line) > LINE_MAX_CHARS or "\ufffd" in line:
         return None
     try:
-        return [text.strip() for text in next(csv.reader([line.strip("\ufeff\n")], strict=True), [])]
+        return [
+            text.strip() for text in next(csv.reader([line.strip("\ufeff\n")], strict=True, skipinitialspace=True), [])
+        ]
     except csv.Error:
         return None
 
@@ -290,4 +293,5 @@ AVA = Dataset(
     labels_whole_drop=True,
     annotations=annotated_boxes,
     summary=Summary,
+    remotes=ava_remote.REMOTES,
 )

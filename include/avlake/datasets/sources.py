@@ -61,8 +61,7 @@ class FolderSource:
     """A landing folder or object-store prefix: `<landing>/<dataset>/<YYYY-MM-DD>/...`.
 
     `uri` may name the landing, the dataset's folder in it, or one dated folder. Hidden and temporary files are not
-    delivered yet, nor is a drop that `avlake fetch` is writing; a symbolic link counts only if it is one to a file inside
-    `uri`.
+    delivered yet, nor is a drop that `avlake fetch` is writing; a link counts only if it is one to a file inside `uri`.
     """
 
     def __init__(self, uri: str, dataset: str, settings: Settings) -> None:
