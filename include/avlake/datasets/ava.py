@@ -98,7 +98,8 @@ class _Rows:
         found: dict[tuple[str, float], list[str]] = {}
         for line in sorted(set(self.lines.get(video_id, b"").decode().split("\n")) - {""}):
             fields = line.split(",", 6)
-            found.setdefault((fields[6], float(fields[0])), []).append(line)
+            who = fields[6][1:-1].replace('""', '"') if fields[6].startswith('"') else fields[6]
+            found.setdefault((who, float(fields[0])), []).append(line)
         lines, unknown, contradictions = [], 0, 0
         for _, said in sorted(found.items()):
             line, label, agree = _agreed(said)
@@ -228,9 +229,8 @@ def _fields(line: str) -> list[str] | None:
     if len(line) > LINE_MAX_CHARS or "\ufffd" in line:
         return None
     try:
-        return [
-            text.strip() for text in next(csv.reader([line.strip("\ufeff\n")], strict=True, skipinitialspace=True), [])
-        ]
+        rows = csv.reader([line.strip("\ufeff\n")], strict=True, skipinitialspace=True)
+        return [text.strip() for text in next(rows, [])]
     except csv.Error:
         return None
 
@@ -252,7 +252,7 @@ def _line(fields: list[str], order: dict[str, int]) -> tuple[str, str | None]:
     row = dict.fromkeys(COLUMNS, "") | {name: fields[at] for name, at in order.items() if at < len(fields)}
     video_id, *numbers, label, entity_id = row.values()
     ids = all(0 < len(name) <= ID_MAX_CHARS and name.isprintable() for name in (video_id, entity_id))
-    if not ids or not all(map(_is_number, numbers)) or max(order.values()) >= len(fields):
+    if not ids or not all(map(_is_number, numbers)):
         return video_id[:ID_MAX_CHARS], None
     said = "_".join(label.upper().replace("-", " ").split())
     quoted = '"' + entity_id.replace('"', '""') + '"' if set(entity_id) & set(',"') else entity_id
