@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +13,9 @@ import numpy as np
 from avlake.errors import Quarantined
 
 FURTHEST = 1000.0  # edges are kept within so many frames' widths: a pixel count stays a 32-bit number
+REACH = 3.0  # standard deviations of the Gaussian: smoothing looks no further
 SIZE_SMOOTHING = 2.5  # a face's size changes more slowly than its place
-MOST_NEIGHBOURS = 60  # on each side, that smoothing looks at
+MOST_NEIGHBOURS = 60  # on each side, that it looks at
 
 Array = np.ndarray[Any, Any]
 
@@ -29,10 +32,10 @@ class Boxes:
     @property
     def problems(self) -> list[str | None]:
         """What keeps a box from having a picture whatever the video shows: (n,) bad_box | outside_frame | None."""
-        x1, y1, x2, y2 = self.edges.T
-        bad = ~((x2 > x1) & (y2 > y1))
-        outside = ~((x1 < 1) & (y1 < 1) & (x2 > 0) & (y2 > 0))
-        return ["bad_box" if b else "outside_frame" if o else None for b, o in zip(bad, outside, strict=True)]
+        return [
+            "bad_box" if not (x2 > x1 and y2 > y1) else None if in_frame((x1, y1, x2, y2)) else "outside_frame"
+            for x1, y1, x2, y2 in self.edges.tolist()
+        ]
 
 
 def parsed(text: str) -> Boxes:
@@ -60,26 +63,26 @@ def parsed(text: str) -> Boxes:
     )
 
 
-def steadied(times_s: Array, edges: Array, smooth_s: float) -> Array:
-    """The boxes of one track (n, 4), their trembling taken out: detectors and people set each a little differently.
+def steady_box(times_s: Sequence[float], edges: Sequence[Array], at: int, smooth_s: float) -> Array:
+    """One box of a track (n,) (n, 4), its trembling taken out: detectors and people set each a little differently.
 
-    Centres are averaged under a Gaussian of standard deviation `smooth_s`, sizes under one 2.5 times as wide; both end
-    3 `smooth_s` away. 0: as they are.
+    The centre is averaged over the boxes near in time under a Gaussian of standard deviation `smooth_s`, the size under
+    one 2.5 times as wide; both end 3 `smooth_s` away. 0: the box as it is.
     """
-    if not smooth_s or len(times_s) < 2:
-        return edges
-    centre, size = (edges[:, :2] + edges[:, 2:]) / 2, edges[:, 2:] - edges[:, :2]
-    moved = np.concatenate((centre, size), axis=1)
-    widths_s = smooth_s * np.array([1, 1, SIZE_SMOOTHING, SIZE_SMOOTHING])
-    total, weight = moved.copy(), np.ones_like(moved)
-    for lag in range(1, min(len(times_s), MOST_NEIGHBOURS + 1)):
-        apart_s = times_s[lag:] - times_s[:-lag]
-        near = apart_s <= 3 * smooth_s
-        if not near.any():
-            break
-        weights = np.where(near[:, None], np.exp(-0.5 * np.square(apart_s[:, None] / widths_s)), 0)
-        for here, there in ((slice(lag, None), slice(None, -lag)), (slice(None, -lag), slice(lag, None))):
-            total[here] += weights * moved[there]
-            weight[here] += weights
-    found = total / weight
-    return np.concatenate((found[:, :2] - found[:, 2:] / 2, found[:, :2] + found[:, 2:] / 2), axis=1)
+    if not smooth_s:
+        return edges[at]
+    first = bisect_left(times_s, times_s[at] - REACH * smooth_s, max(at - MOST_NEIGHBOURS, 0), at)
+    end = bisect_right(times_s, times_s[at] + REACH * smooth_s, at, min(at + MOST_NEIGHBOURS, len(times_s)))
+    near = np.stack(edges[first:end])
+    apart = (np.array(times_s[first:end]) - times_s[at]) / smooth_s
+    for_centre, for_size = (np.exp(-0.5 * np.square(apart / width)) for width in (1.0, SIZE_SMOOTHING))
+    centre = for_centre @ (near[:, :2] + near[:, 2:]) / (2 * for_centre.sum())
+    half = for_size @ (near[:, 2:] - near[:, :2]) / (2 * for_size.sum())
+    box = np.concatenate((centre - half, centre + half))
+    return box if in_frame(box.tolist()) else edges[at]
+
+
+def in_frame(box: Sequence[float]) -> bool:
+    """Does any of a box x1, y1, x2, y2 lie in the frame?"""
+    x1, y1, x2, y2 = box
+    return bool(x1 < 1 and y1 < 1 and x2 > 0 and y2 > 0)

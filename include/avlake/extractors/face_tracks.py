@@ -21,6 +21,7 @@ from avlake.extractors import base, speech_frames
 from avlake.extractors.crops import SIDE_PX
 from avlake.extractors.face_boxes import Boxes, parsed
 from avlake.extractors.face_cutting import Cutter
+from avlake.extractors.face_tracking import Seeker
 from avlake.extractors.speech_frames import COEFFICIENTS, MELS, STEPS, SpeechFrames
 from avlake.tables import silver
 
@@ -42,6 +43,9 @@ class Params(base.Params):
         le=1,
         title="Smoothing of boxes",
         description="standard deviation in seconds of the Gaussian that steadies a crop's box; 0: cut as annotated",
+    )
+    stride: int = Field(
+        1, ge=1, le=25, title="Stride", description="look for faces in every n-th frame of a video without annotation"
     )
 
 
@@ -78,32 +82,33 @@ class FaceTracks(base.Extractor):
     annotated: ClassVar[bool] = True
     Params: ClassVar[type[base.Params]] = Params
 
-    def watch(self, clip: Clip) -> Cutter:
+    def watch(self, clip: Clip) -> Cutter | Seeker:
         assert isinstance(self.params, Params)
-        assert clip.annotation is not None
-        return Cutter(parsed(clip.annotation), self.params.jpeg_quality, self.params.smooth_s)
+        how = self.params.jpeg_quality, self.params.smooth_s
+        return Seeker(*how, self.params.stride) if clip.annotation is None else Cutter(parsed(clip.annotation), *how)
 
     def listen(self) -> Mapping[str, Callable[[], SpeechFrames]]:
         return {speech_frames.NAME: SpeechFrames}
 
     def measure(self, clip: Clip) -> dict[str, np.ndarray[Any, Any]]:
         """Raises:
-        Quarantined: `no_usable_box` where no box of the annotation has a picture; `bad_annotation`; as `clip.seen`.
+        Quarantined: `no_usable_box` where no box of the annotation has a picture; as `clip.seen` does.
+        RequestError: where faces are to be found without the model's file, with the next step.
         """
-        cutter: Cutter = clip.seen(self.name)
-        crops, problems = cutter.finish()
-        boxes = cutter.boxes
+        viewer: Cutter | Seeker = clip.seen(self.name)
+        boxes, crops, problems = viewer.finish()
         if boxes.tracks and not any(crops):
             raise Quarantined("no_usable_box", f"none of {len(boxes.tracks)} boxes has a picture: {_counted(problems)}")
         log_mel, start = _sound(clip, boxes.times_s), 0
         log_mel[[problem is not None for problem in problems]] = 0
         mfcc, rows = speech_frames.mfcc(log_mel), []
+        source = "detector" if clip.annotation is None else "annotation"
         for track, same in groupby(boxes.tracks):
             stop = start + len(list(same))
             for part, first in enumerate(range(start, stop, MOST_FACES)):
                 at = slice(first, min(first + MOST_FACES, stop))
-                told = {"track_id": track, "part": part, "source": "annotation"}
-                size = {"width_px": cutter.size_px[0], "height_px": cutter.size_px[1]}
+                told = {"track_id": track, "part": part, "source": source}
+                size = {"width_px": viewer.size_px[0], "height_px": viewer.size_px[1]}
                 rows.append(told | size | _row(boxes, problems, crops, log_mel, mfcc, at))
             start = stop
         return _columns(rows)

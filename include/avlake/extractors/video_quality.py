@@ -238,21 +238,27 @@ class SceneCuts:
 
     def add(self, picture: Array, time_s: float) -> None:
         """The next picture, (height, width, 3) RGB uint8."""
-        import cv2
-
-        cells = cv2.resize(picture, (CELLS, CELLS), interpolation=cv2.INTER_AREA).astype(np.int16)
+        cells = grid(picture)
         if self._left is not None:
-            if not _jumps(self._left, cells):
+            if not jumps(self._left, cells):
                 self._left = None
             elif time_s - self._since_s >= FLASH_S:
                 self._left = None
                 self.count += 1
-        elif self._before is not None and _jumps(self._before, cells):
+        elif self._before is not None and jumps(self._before, cells):
             self._left, self._since_s = self._before, time_s
         self._before = cells
 
 
-def _jumps(cells: Array, others: Array) -> bool:
+def grid(picture: Array) -> Array:
+    """The mean colours of 8 x 8 cells of a (height, width, 3) picture: (8, 8, 3) int16."""
+    import cv2
+
+    return np.asarray(cv2.resize(picture, (CELLS, CELLS), interpolation=cv2.INTER_AREA), np.int16)
+
+
+def jumps(cells: Array, others: Array) -> bool:
+    """Do two grids belong to different shots, or is one of a flash?"""
     changed = np.abs(cells - others).max(axis=-1) > CELL_LEVELS
     return float(changed.mean()) > CUT_RATIO
 
