@@ -149,18 +149,22 @@ def read_tracks(con: duckdb.DuckDBPyConnection, table: str, silver: Silver, fold
         one = {name: gold.column(name)[int(rows[0])].as_py() for name in FACTS}
         found.append(
             Track(
-                file_id,
-                one["video_id"],
-                one["drop"],
-                one["split"],
-                track_id,
-                one["subject_id"],
-                one["scene"],
-                faces["frame_timestamp"][rows],
-                boxes[rows],
-                *(faces[name][rows] for name in ("labels", "kept", "trains", "face_px", "faces_on_screen")),
-                at,
-                pixels,
+                file_id=file_id,
+                video_id=one["video_id"],
+                drop=one["drop"],
+                split=one["split"],
+                track_id=track_id,
+                talker=one["subject_id"],
+                scene=one["scene"],
+                times=faces["frame_timestamp"][rows],
+                boxes=boxes[rows],
+                labels=faces["labels"][rows],
+                kept=faces["kept"][rows],
+                trains=faces["trains"][rows],
+                face_px=faces["face_px"][rows],
+                faces_on_screen=faces["faces_on_screen"][rows],
+                rows=at,
+                pixels=pixels,
             )
         )
     return found

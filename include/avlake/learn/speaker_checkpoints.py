@@ -1,7 +1,7 @@
 """Checkpoints of the network: safetensors, with what has to be known of the weights as JSON in the header.
 
-Whatever is loaded is checked first: names, shapes and kinds of all tensors, the network's version, and that every number
-is finite. There is no pickle and no code in such a file.
+Whatever is loaded is checked first: names, shapes and kinds of all tensors, the network's version, and that every
+number is finite. There is no pickle and no code in such a file.
 """
 
 from __future__ import annotations

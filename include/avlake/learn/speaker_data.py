@@ -1,4 +1,4 @@
-"""Tracks of faces, and the scenes they share: what the network learns from and judges. `learn.speaker_cache` reads them."""
+"""Tracks of faces, and the scenes they share: what the network learns from and judges; `speaker_cache` reads them."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ GAP_S = 0.5  # without a face: what comes after is another scene
 LABELS = ("NOT_SPEAKING", "SPEAKING_NOT_AUDIBLE", "SPEAKING_AUDIBLE")
 AUDIBLE = LABELS.index("SPEAKING_AUDIBLE")
 SAME_TIME_S = 0.005  # times of two tracks closer than this are of one picture
+
 
 @dataclass(frozen=True)
 class Pixels:
@@ -153,13 +154,13 @@ def _cut(tracks: list[Track]) -> Iterator[Scene]:
         return
     grid = every[np.r_[True, np.diff(every) > SAME_TIME_S]]
     place = [np.searchsorted(grid, times + SAME_TIME_S, side="right") - 1 for times in own]
-    at = np.full((len(tracks), len(grid)), -1, dtype=np.int64)
+    at: Array = np.full((len(tracks), len(grid)), -1, dtype=np.int64)
     for k, track in enumerate(tracks):
         at[k, place[k]] = np.flatnonzero(track.seen)
     for stretch in np.split(np.arange(len(grid)), np.flatnonzero(np.diff(grid) > GAP_S) + 1):
         pieces = int((grid[stretch[-1]] - grid[stretch[0]]) // SCENE_S) + 1
         for piece in np.array_split(stretch, pieces):
-            there = (at[:, piece] >= 0).any(axis=1)
+            there: Array = np.any(at[:, piece] >= 0, axis=1)
             chosen = tuple(track for track, here in zip(tracks, there, strict=True) if here)
             yield Scene(chosen, grid[piece], at[np.ix_(there, piece)])
 

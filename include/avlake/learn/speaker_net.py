@@ -49,6 +49,21 @@ def prepare(crops: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return ((blocks.sum(axis=(2, 4)) + 2) // 4).astype(np.uint8)
 
 
+class Dropout(nn.Module):
+    """As `nn.Dropout`, from random numbers of its own: trainings beside each other do not disturb each other."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+        self.chance: torch.Generator | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or not self.share:
+            return x
+        kept = torch.rand(x.shape, generator=self.chance, device=x.device) >= self.share
+        return x * kept / (1 - self.share)
+
+
 class Temporal(nn.Module):
     """A residual convolution over time: (N, T, width); nothing comes in from where nothing is."""
 
@@ -56,7 +71,7 @@ class Temporal(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(width)
         self.conv = nn.Conv1d(width, width, 5, padding=2)
-        self.drop = nn.Dropout(drop)
+        self.drop = Dropout(drop)
 
     def forward(self, x: Tensor, here: Tensor) -> Tensor:
         moved: Tensor = self.conv((self.norm(x) * here).transpose(1, 2))
@@ -71,7 +86,7 @@ class Visual(nn.Module):
         layers: list[nn.Module] = []
         for before, after, size in ((2, 16, 5), (16, 32, 3), (32, 64, 3)):
             layers += [nn.Conv2d(before, after, size, 2, size // 2), nn.GroupNorm(4, after), nn.GELU()]
-        self.cnn = nn.Sequential(*layers, nn.Flatten(), nn.Dropout(drop), nn.Linear(64 * 16, width))
+        self.cnn = nn.Sequential(*layers, nn.Flatten(), Dropout(drop), nn.Linear(64 * 16, width))
         self.time = nn.ModuleList([Temporal(width, drop), Temporal(width, drop)])
 
     def forward(self, mouths: Tensor, present: Tensor) -> Tensor:
@@ -94,7 +109,7 @@ class Audio(nn.Module):
     def __init__(self, width: int, drop: float) -> None:
         super().__init__()
         self.first = nn.Conv1d(2 * MELS + COEFFICIENTS, width, 5, padding=2)
-        self.drop = nn.Dropout(drop)
+        self.drop = Dropout(drop)
         self.down = nn.Conv1d(width, width, STEPS, stride=STEPS)
         self.time = nn.ModuleList([Temporal(width, drop), Temporal(width, drop)])
 
@@ -134,6 +149,12 @@ class SpeakerNet(nn.Module):
         self.context = nn.GRU(32, 16, batch_first=True, bidirectional=True)
         self.last = nn.Linear(32, 1)
         self.direct = nn.Parameter(torch.tensor([1.0, 1.0, 0.2]))
+
+    def take_chance(self, chance: torch.Generator) -> None:
+        """Drop out by these random numbers from now on."""
+        for module in self.modules():
+            if isinstance(module, Dropout):
+                module.chance = chance
 
     def forward(self, batch: Batch) -> Output:
         """Judge scenes; what is said of padding means nothing."""

@@ -1,17 +1,18 @@
 """The training loop of `active_speaker`: deterministic, on CPU or CUDA, and going on after a kill where it was.
 
 AdamW with one cycle of the learning rate (Smith & Topin 2018): up for the first 15 % of the steps, then down; momentum
-the other way. On CUDA in mixed precision. Every few seconds a checkpoint goes into the training's workshop: weights, the
-best so far, the optimiser, the random numbers' state, and the curve; on one machine, with as many threads, a training
-that was killed ends with the very weights of one that was not.
+the other way. On CUDA in mixed precision. Every few seconds a checkpoint goes into the training's workshop: weights,
+the best so far, the optimiser, the random numbers' state, and the curve; a training that was killed ends with the
+very weights of one that was not. Each has random numbers of its own and computes in one thread, so that many can run
+beside each other and come to the same, on however many cores.
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -23,7 +24,8 @@ from avlake.errors import WorkError
 from avlake.learn.average_precision import average_precision
 from avlake.learn.speaker_batch import Batch, batch_of
 from avlake.learn.speaker_checkpoints import State, dump, parse
-from avlake.learn.speaker_data import AUDIBLE, Array, Scene
+from avlake.learn.speaker_data import AUDIBLE, Scene
+from avlake.learn.speaker_judging import judge, mixed
 from avlake.learn.speaker_loss import augmented, pretraining_loss, training_loss
 from avlake.learn.speaker_net import SpeakerNet
 from avlake.storage import Store
@@ -31,8 +33,8 @@ from avlake.storage import Store
 WARM_UP = 0.15  # share of the steps
 START, END = 1 / 25, 1e-5  # of the learning rate, beside its highest
 MOMENTUM = (0.85, 0.95)  # at the highest rate and at the lowest
+BEGINNING = threading.Lock()  # first weights are of the one state that all threads share
 CLIP = 1.0  # largest norm of a gradient
-FACES_AT_ONCE = 3000  # that are judged together
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,7 @@ class _Run:
     optimiser: torch.optim.AdamW
     scaler: torch.amp.GradScaler
     chance: torch.Generator  # of the order of scenes and of what is changed about them
+    dropped: torch.Generator  # of what the network drops out; on the device
     device: torch.device
     best: State = field(default_factory=dict)
     best_epoch: int = 0
@@ -130,50 +133,41 @@ def fit(
         WorkError: if the loss is not finite.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    with _seeded(recipe.seed, device):
-        run = _begin(recipe, device, start)
-        told = {"recipe": asdict(recipe), "scenes": [len(train), len(validation)]}
-        finished, saved = _go_on(run, workshop.read(name), told), time.monotonic()
-        progress(len(run.curve))
-        while not finished:
-            loss = _learn(run, train, recipe, name)
-            epoch = len(run.curve) + 1
-            missed, precision = _validate(run, validation) if validation else (None, None)
-            run.curve.append(Epoch(epoch, loss, missed, precision, time.time()))
-            if missed is None or missed < _least(run):
-                run.best, run.best_epoch = _weights(run), epoch
-            finished = epoch >= recipe.epochs or epoch - run.best_epoch >= recipe.patience
-            if finished or time.monotonic() - saved >= workshop.every_s:
-                workshop.write(name, _checkpoint(run, {**told, "finished": finished}))
-                saved = time.monotonic()
-            progress(epoch)
-        return Fitted(run.best, run.best_epoch, tuple(run.curve))
-
-
-def judge(net: SpeakerNet, scenes: Sequence[Scene]) -> list[Array]:
-    """How likely each face of each scene speaks and is heard: (K, T) float64, NaN where there is no face."""
-    found: list[Array] = []
-    net.eval()
-    device = next(net.parameters()).device
-    for some in _batches(scenes):
-        with torch.inference_mode(), _mixed(device):
-            logits = net(batch_of(some).to(device)).logits
-        scores = torch.sigmoid(logits.double()).cpu().numpy()
-        for scene, score in zip(some, scores, strict=True):
-            faces, times = scene.at.shape
-            found.append(np.where(scene.at >= 0, score[:faces, :times], np.nan))
-    return found
+    torch.set_num_threads(1)  # of this thread: more of them get into each other's way, and add in another order
+    run = _begin(recipe, device, start)
+    told = {"recipe": asdict(recipe), "scenes": [len(train), len(validation)], "device": device.type}
+    finished, saved = _go_on(run, workshop.read(name), told), time.monotonic()
+    progress(len(run.curve))
+    while not finished:
+        loss = _learn(run, train, recipe, name)
+        epoch = len(run.curve) + 1
+        missed, precision = _validate(run, validation) if validation else (None, None)
+        run.curve.append(Epoch(epoch, loss, missed, precision, time.time()))
+        if missed is None or missed < _least(run):
+            run.best, run.best_epoch = _weights(run), epoch
+        finished = epoch >= recipe.epochs or epoch - run.best_epoch >= recipe.patience
+        if finished or time.monotonic() - saved >= workshop.every_s:
+            workshop.write(name, _checkpoint(run, {**told, "finished": finished}))
+            saved = time.monotonic()
+        progress(epoch)
+    return Fitted(run.best, run.best_epoch, tuple(run.curve))
 
 
 def _begin(recipe: Recipe, device: torch.device, start: State | None) -> _Run:
-    net = SpeakerNet()
+    if device.type == "cuda":
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    with BEGINNING, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        net = SpeakerNet()
     if start is not None:
         net.load_state_dict(start)
     net.to(device)
+    dropped = torch.Generator(device).manual_seed(recipe.seed)
+    net.take_chance(dropped)
     optimiser = torch.optim.AdamW(net.parameters(), recipe.rate, weight_decay=recipe.decay)
     half = device.type == "cuda" and not torch.cuda.is_bf16_supported()
     scaler = torch.amp.GradScaler(device.type, enabled=half)  # bfloat16 has the range of float32
-    return _Run(net, optimiser, scaler, torch.Generator().manual_seed(recipe.seed), device)
+    return _Run(net, optimiser, scaler, torch.Generator().manual_seed(recipe.seed), dropped, device)
 
 
 def _learn(run: _Run, scenes: Sequence[Scene], recipe: Recipe, name: str) -> float:
@@ -188,7 +182,7 @@ def _learn(run: _Run, scenes: Sequence[Scene], recipe: Recipe, name: str) -> flo
         if recipe.augment:
             batch = augmented(batch, run.chance)
         run.optimiser.zero_grad()
-        with _mixed(run.device):
+        with mixed(run.device):
             loss = _loss(run.net, batch.to(run.device), recipe)
         value = float(loss.detach())
         if not math.isfinite(value):
@@ -197,7 +191,7 @@ def _learn(run: _Run, scenes: Sequence[Scene], recipe: Recipe, name: str) -> flo
                 "log_mel and mfcc of silver.face_tracks; if there are none, try another seed: --set seed=1"
             )
         losses.append(value)
-        run.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        run.scaler.scale(loss).backward()
         run.scaler.unscale_(run.optimiser)
         torch.nn.utils.clip_grad_norm_(run.net.parameters(), CLIP)
         run.scaler.step(run.optimiser)
@@ -223,8 +217,6 @@ def _set_pace(optimiser: torch.optim.Optimizer, step: int, steps: int, rate: flo
 
 def _validate(run: _Run, scenes: Sequence[Scene]) -> tuple[float, float]:
     """Cross-entropy and average precision."""
-    if not run.best and not any((scene.of_faces("labels", -1) >= 0).any() for scene in scenes):
-        return math.nan, math.nan
     scores = np.concatenate([score.ravel() for score in judge(run.net, scenes)])
     learn = np.concatenate([scene.learns().ravel() for scene in scenes])
     truth = np.concatenate([scene.of_faces("labels", -1).ravel() for scene in scenes])[learn] == AUDIBLE
@@ -248,15 +240,13 @@ def _checkpoint(run: _Run, about: dict[str, Any]) -> bytes:
         tensors |= {f"net.{name}": tensor for name, tensor in run.net.state_dict().items()}
         for i, state in run.optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser.{i}.{name}": tensor for name, tensor in state.items()}
-        tensors |= {"random.torch": torch.get_rng_state(), "random.chance": run.chance.get_state()}
-        if run.device.type == "cuda":
-            tensors["random.cuda"] = torch.cuda.get_rng_state(run.device)
+        tensors |= {"random.chance": run.chance.get_state(), "random.dropped": run.dropped.get_state()}
     curve = [asdict(one) for one in run.curve]
     return dump(tensors, {**about, "best_epoch": run.best_epoch, "curve": curve, "scaler": run.scaler.state_dict()})
 
 
 def _go_on(run: _Run, data: bytes | None, told: dict[str, Any]) -> bool:
-    """Put a training where its checkpoint was; is it finished? One that is damaged or of another training is ignored."""
+    """Put a training where its checkpoint was; is it finished? What is damaged or of another is ignored."""
     if data is None:
         return False
     try:
@@ -282,37 +272,6 @@ def _go_on(run: _Run, data: bytes | None, told: dict[str, Any]) -> bool:
     run.optimiser.load_state_dict({"state": states, "param_groups": groups})
     if run.scaler.is_enabled():
         run.scaler.load_state_dict(about["scaler"])
-    torch.set_rng_state(tensors["random.torch"])
     run.chance.set_state(tensors["random.chance"])
-    if run.device.type == "cuda" and "random.cuda" in tensors:
-        torch.cuda.set_rng_state(tensors["random.cuda"], run.device)
+    run.dropped.set_state(tensors["random.dropped"])
     return False
-
-
-def _batches(scenes: Sequence[Scene]) -> Iterator[list[Scene]]:
-    """Scenes that follow each other, as many as are judged at once."""
-    some: list[Scene] = []
-    for scene in scenes:
-        if some and sum(one.at.size for one in some) + scene.at.size > FACES_AT_ONCE:
-            yield some
-            some = []
-        some.append(scene)
-    if some:
-        yield some
-
-
-def _mixed(device: torch.device) -> torch.autocast:
-    """Mixed precision, where there is a GPU."""
-    bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
-    return torch.autocast(device.type, torch.bfloat16 if bf16 or device.type == "cpu" else torch.float16,
-                          enabled=device.type == "cuda")  # fmt: skip
-
-
-@contextlib.contextmanager
-def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Random numbers from `seed` on, and the caller's own afterwards."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        if device.type == "cuda":
-            torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
-        yield
