@@ -12,12 +12,12 @@ from typing import Annotated
 import typer
 
 from avlake import __version__, overview
-from avlake.cli import data, exports, governance, labels, pipeline, planning, upkeep
+from avlake.cli import data, exports, fetch, governance, labels, pipeline, planning, upkeep
 from avlake.errors import AvlakeError, RequestError
 from avlake.settings import load_settings
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__)
-for commands in (pipeline, planning, labels, data, exports, governance, upkeep):
+for commands in (pipeline, fetch, planning, labels, data, exports, governance, upkeep):
     app.add_typer(commands.app)
 
 

@@ -81,7 +81,7 @@ def _annotated(asked: Asked) -> set[str]:
     kind = f"annotations of split {asked.split}" if asked.split else "annotations"
     raise RequestError(
         f"this drop has no {kind}, which say what videos to fetch; first `avlake fetch ava annotations`, "
-        "or name the drop that has them with --drop"
+        f"or name the drop that has them with --drop; others there: {', '.join(asked.others) or 'none'}"
     )
 
 
@@ -117,6 +117,7 @@ REMOTES = (
         doc="the archives of CSVs, train and val",
         files=annotation_files,
         checksums=lambda settings: _checksums(settings, "ava_annotations"),
+        setting="AVLAKE_AVA_CHECKSUMS",
         splits=SPLITS,
     ),
     Remote(
@@ -124,6 +125,7 @@ REMOTES = (
         doc="the films that the drop's annotations are about",
         files=video_files,
         checksums=lambda settings: _checksums(settings, "ava_videos"),
+        setting="AVLAKE_AVA_CHECKSUMS",
         splits=SPLITS,
         may_lack=True,
     ),

@@ -110,18 +110,21 @@ class Dataset:
         return is_archive(path) or (self.opens_parquet and is_parquet(path))
 
 
+def every() -> list[Dataset]:
+    """All datasets: `VOXFORGE` in `datasets/voxforge.py`, and so on; by module."""
+    package = importlib.import_module("avlake.datasets")
+    modules = [module.name for module in pkgutil.iter_modules(package.__path__)]
+    found = [getattr(importlib.import_module(f"avlake.datasets.{name}"), name.upper(), None) for name in modules]
+    return [dataset for dataset in found if isinstance(dataset, Dataset)]
+
+
 def load(name: str) -> Dataset:
-    """The dataset of that name: `VOXFORGE` in `datasets/voxforge.py`, and so on.
+    """The dataset of that name.
 
     Raises:
         RequestError: naming those that exist.
     """
-    package = importlib.import_module("avlake.datasets")
-    known = {}
-    for module in pkgutil.iter_modules(package.__path__):
-        found = getattr(importlib.import_module(f"avlake.datasets.{module.name}"), module.name.upper(), None)
-        if isinstance(found, Dataset):
-            known[found.name] = found
+    known = {dataset.name: dataset for dataset in every()}
     if name not in known:
         raise RequestError(f"no dataset {name!r}; there is {', '.join(sorted(known))}")
     return known[name]

@@ -58,6 +58,7 @@ class Asked:
     settings: Settings
     split: str | None
     held: Held
+    others: tuple[str, ...]  # other drops in the landing
     text: Callable[[str], str]  # the text at an address
     say: Callable[[str], None]  # to the person who waits
 
@@ -69,7 +70,9 @@ class Remote:
     kind: str  # as the command line names it
     doc: str
     files: Callable[[Asked], list[RemoteFile]]
-    checksums: Callable[[Settings], str]  # as `checksums` takes it
+    # A list of checksums, its file or address; empty where none is known, `none` where nothing is to be compared.
+    checksums: Callable[[Settings], str]
+    setting: str  # the variable that gives it
     splits: tuple[str, ...] = ()
     may_lack: bool = False  # the publisher has lost some of them: that is counted, and is no failure
 
