@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 MIN_IOU = 0.5
 MAX_GAP_S = 0.2
-MIN_LIKENESS = 0.5  # correlation of 8 x 8 cells of a face with the one before: mostly above 0.9, across faces often below
+MIN_LIKENESS = 0.5  # correlation of 8 x 8 cells of a face with those before: of one mostly above 0.9
 SLACK = 1.5  # a video of few frames a second has longer gaps between two of them
 SIDE_PX = 1280  # frames wait no larger: the detector sees no face below a tenth of that, which is a crop's size
 
