@@ -98,6 +98,40 @@ def test_what_is_measured_later_was_not_approved(lake, tmp_path):
     assert silver_mark(settings, "talking_heads") == after
 
 
+@pytest.mark.usefixtures("database")
+def test_another_way_to_train_wakes_training_though_gold_stays(lake, dags):
+    import pyarrow as pa
+
+    from avlake.extractors.face_tracks import FaceTracks
+    from avlake.stages.curate import curate
+    from avlake.stages.publish import publish
+    from avlake.tables import BRONZE_FILES, EXTRACTIONS
+
+    film = {"file_id": "f" * 32, "dataset": "ava", "drop_date": "2026-09-01", "path": "one.mp4"}
+    times = [0.0, 0.1, 0.2, 0.3]
+    track = {"track_id": "one:1", "part": 0, "source": "annotation", "start_s": 0.0, "end_s": 0.3, "faces": 4}
+    edges = {"x1": [0.1] * 4, "y1": [0.1] * 4, "x2": [0.5] * 4, "y2": [0.9] * 4, "width_px": 160, "height_px": 90}
+    faces = {"frame_timestamp": times, "label": ["NOT_SPEAKING"] * 4, "problem": [None] * 4, "crop_bytes": [0] * 4}
+    for table, row in (
+        (BRONZE_FILES, {"media_type": "video/mp4", "sha256": "a" * 64}),
+        (FaceTracks.table, track | edges | faces | {"crops": b"", "log_mel": b"", "mfcc": b""}),
+        (EXTRACTIONS, {"extractor": "face_tracks", "status": "ok", "sha256": "a" * 64}),
+    ):
+        made = pa.Table.from_pylist([film | row], schema=table.schema)
+        fragment = lake.write_fragment(table, "ava", "2026-09-01", [made])
+        lake.commit_drop(table, "ava", "2026-09-01", [fragment], expected_version=0)
+    assert curate(load_settings(), pipeline="active_speaker", run_id="before").kept == {"gold.active_speaker_frames": 4}
+    publish(load_settings(), run_id="before")
+    before = lake.log_version("gold.active_speaker_frames")
+
+    first, again = (states(run(dags["active_speaker_gold"], epochs=3)) for _ in range(2))
+    assert first == {"curate": "success", "publish": "success"}
+    assert again == {"curate": "success", "publish": "skipped"}
+    assert lake.log_version("gold.active_speaker_frames") == before
+    (recorded,) = lake.scan(THRESHOLDS.name).to_table().to_pylist()
+    assert json.loads(recorded["values"])["epochs"] == 3
+
+
 def test_a_gold_run_of_sound_effects_writes_its_list(lake, dags):
     import pyarrow as pa
 

@@ -125,11 +125,26 @@ def test_a_drop_run_may_sample_and_unasked_leaves_the_sample_as_it_is(dags):
     assert "sampling" not in dags["voxforge_gender"].params
 
 
-@pytest.mark.parametrize(("pipeline", "more"), [("voxforge_gender", set()), ("talking_heads", {"approval", "scores"})])
+@pytest.mark.parametrize(
+    ("pipeline", "more"),
+    [("voxforge_gender", set()), ("active_speaker", set()), ("talking_heads", {"approval", "scores"})],
+)
 def test_the_form_of_a_gold_run_is_the_pipelines_thresholds(dags, pipeline, more):
     params = dags[f"{pipeline}_gold"].params
     assert set(params) == set(PIPELINES[pipeline].thresholds.model_fields) | more
     assert not more or (params["approval"], params["scores"]) == (False, None)
+
+
+def test_the_form_of_faces_has_what_is_kept_and_how_to_train(dags):
+    params = dags["active_speaker_gold"].params
+    for name, refused in (("min_face_px", -1), ("max_negatives", 0), ("epochs", 0), ("seed", -1), ("pretrain", "some")):
+        with pytest.raises(ParamValidationError):
+            params.get_param(name).resolve(refused)
+    assert params.get_param("max_negatives").resolve(None) is None  # not balanced
+    assert params.get_param("max_negatives").resolve(2.5) == 2.5
+    training = {name for name in params if params.get_param(name).schema["title"].startswith("Training: ")}
+    assert training == PIPELINES["active_speaker"].thresholds.of_training
+    assert "face_tracks.jpeg_quality" in dags["active_speaker"].params
 
 
 def test_approval_asks_for_the_thresholds_and_no_answer_is_a_rejection(dags):
