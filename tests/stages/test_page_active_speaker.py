@@ -53,7 +53,7 @@ def of_drop(path: str) -> dict[str, Any]:
 
 
 def track(path: str, number: int, *, talkers: bool) -> list[dict[str, Any]]:
-    """A track's rows of gold: the first of a film speaks and is heard, the second moves its lips."""
+    """A track's rows of gold: the first of a video speaks and is heard, the second moves its lips."""
     rows = []
     for i in range(FACES):
         label = ("SPEAKING_AUDIBLE", "SPEAKING_NOT_AUDIBLE")[number] if LOUD.start <= i < LOUD.stop else "NOT_SPEAKING"
@@ -137,16 +137,16 @@ def world_of(folder: Path, *, talkers: bool = True) -> World:
     lake = Lake.open(settings)
     tracks = [track(path, number, talkers=talkers) for path in (*PATHS, NEW) for number in (0, 1)]
     bronze = {"media_type": "video/mp4", "size_bytes": 1, "licence": "CC-BY-4.0"}
-    films = [of_drop(path) | bronze | {"sha256": f"{i:064x}"} for i, path in enumerate((*PATHS, NEW))]
-    commit(lake, BRONZE_FILES, films)
+    videos = [of_drop(path) | bronze | {"sha256": f"{i:064x}"} for i, path in enumerate((*PATHS, NEW))]
+    commit(lake, BRONZE_FILES, videos)
     commit(lake, FaceTracks.table, [measured(rows) for rows in tracks])
     csv = {"file_id": "c" * 32, "dataset": DATASET, "drop_date": DROP, "source": "ava_train.csv", "subject_id": None}
     counted = [csv | {"name": name, "value": n} for name, n in (("videos_missing", "17"), ("malformed_rows", "2"))]
     for path, unknown in zip(PATHS, "1300", strict=True):
-        film = csv | {"file_id": file_id(path), "subject_id": Path(path).stem}
+        video = csv | {"file_id": file_id(path), "subject_id": Path(path).stem}
         counted += [
-            film | {"name": "unknown_labels", "value": unknown},
-            film | {"name": "malformed_rows", "value": "1"},
+            video | {"name": "unknown_labels", "value": unknown},
+            video | {"name": "malformed_rows", "value": "1"},
         ]
     commit(lake, LABELS, counted)
     bad = of_drop("videos/broken.mp4") | {"extractor": "open", "status": "quarantined", "error_class": "truncated"}
@@ -186,13 +186,13 @@ def score(model: str, split: str, value: float, metric: str = "average_precision
 
 
 def predictions(rows: list[dict[str, Any]]) -> bytes:
-    """The first film is told rightly, the second wrongly, the others about."""
+    """The first video is told rightly, the second wrongly, the others about."""
     rng, keys = np.random.default_rng(1), ("file_id", "track_id", "frame_timestamp", "label", "scene", "subject_id")
     told = []
     for row in rows:
         if row["kept"]:
-            y, film = int(row["audible"]), PATHS.index(row["path"])
-            said = (0.1 + 0.8 * y, 0.9 - 0.8 * y)[film] if film < 2 else float(rng.uniform(0, 0.6) + 0.3 * y)
+            y, video = int(row["audible"]), PATHS.index(row["path"])
+            said = (0.1 + 0.8 * y, 0.9 - 0.8 * y)[video] if video < 2 else float(rng.uniform(0, 0.6) + 0.3 * y)
             by = {"network": said, "network_unseen_talkers": said if row["subject_id"] else None}
             by |= {"always_speaking": 1.0, "loudness": float(rng.uniform()), "motion_x_energy": float(rng.uniform())}
             told.append({name: row[name] for name in keys} | {"y": y} | by)
@@ -227,7 +227,7 @@ def test_it_loads_nothing_from_outside_and_is_well_formed(page: Page) -> None:
 
 def test_figures_of_both_ways_to_judge_stand_side_by_side(page: Page) -> None:
     (heads,) = (row for row in page.rows if row[0] == "average precision")
-    assert heads == ["average precision", "talkers never seen", "films never seen"]
+    assert heads == ["average precision", "talkers never seen", "videos never seen"]
     assert ["network", "0.800[0.750, 0.850]", "0.900[0.850, 0.950]"] in page.rows
     assert ["motion x energy", "+0.300[+0.250, +0.350]better", "+0.300[+0.250, +0.350]better"] in page.rows
     names = [row[0] for row in page.rows]
@@ -242,7 +242,7 @@ def test_figures_of_both_ways_to_judge_stand_side_by_side(page: Page) -> None:
 def test_what_the_two_add_is_said_with_their_sign(page: Page) -> None:
     added = "Augmentation adds +0.050 to the average precision (talkers never seen, 95 % interval [+0.000, +0.100])"
     assert added in page.text
-    added = "Pre-training by synchrony adds +0.010 to the average precision (films never seen, 95 % interval [-0.040, "
+    added = "Pre-training by synchrony adds +0.010 to the average precision (videos never seen, 95 % interval [-0.040, "
     assert f"{added}+0.060]); that it makes a difference is not shown." in page.text
 
 
@@ -256,7 +256,7 @@ def test_sizes_and_crowds(page: Page) -> None:
 def test_what_was_counted(page: Page, world: World) -> None:
     kept = sum(row["kept"] for row in world.rows)
     assert (
-        f"{kept} of {len(world.rows)} faces are kept: 10 tracks, 5 scenes, 5 films, 4 of them with labels" in page.text
+        f"{kept} of {len(world.rows)} faces are kept: 10 tracks, 5 scenes, 5 videos, 4 of them with labels" in page.text
     )
     assert ["unlabelled", "60", "2", "1"] in page.rows
     assert ["small_face", "8", "8", "4"] in page.rows and ["short_track", "8", "8", "4"] in page.rows

@@ -25,7 +25,7 @@ class TrackDrawn:
 
     name: str
     times_s: Array  # (n,)
-    score: Array  # (n,) of a network that has not seen the film, NaN where there is none
+    score: Array  # (n,) of a network that has not seen the video, NaN where there is none
     label: Sequence[str | None]  # (n,)
     stills: Sequence[tuple[float, Array]]  # time in s, (h, w) uint8
 
@@ -117,7 +117,7 @@ def precision_recall(by_split: Mapping[str, Mapping[str, Curve]]) -> bytes:
 
 
 def learning(runs: Mapping[str, Learned]) -> bytes:
-    """Loss, and average precision on the validation films, over epochs: a line per training, a dot at its best epoch.
+    """Loss, and average precision on the validation videos, over epochs: a line per training, a dot at its best epoch.
 
     Where there are few trainings they have names and colours of their own.
     """
@@ -132,8 +132,8 @@ def learning(runs: Mapping[str, Learned]) -> bytes:
             best = int(np.nanargmin(run.validation_loss))
             axes[0].plot(run.epoch[best], run.validation_loss[best], "o", color=style["color"], ms=4)
             axes[1].plot(run.epoch[best], run.validation_ap[best], "o", color=style["color"], ms=4)
-    axes[0].set_title("loss: in training, and dashed on the validation films", fontsize=9)
-    axes[1].set_title("average precision on the validation films", fontsize=9)
+    axes[0].set_title("loss: in training, and dashed on the validation videos", fontsize=9)
+    axes[1].set_title("average precision on the validation videos", fontsize=9)
     axes[1].set_ylim(0, 1.02)
     for ax in axes:
         ax.set_xlabel("epoch", fontsize=8)

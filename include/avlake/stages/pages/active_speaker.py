@@ -1,6 +1,6 @@
 """The page on who speaks: how good the network is, against what, where it fails, what was counted and what was not.
 
-It says what a training said of itself (see `avlake.learn.speakers` for its files), and shows of films taken down since
+It says what a training said of itself (see `avlake.learn.speakers` for its files), and shows of videos taken down since
 nothing; counts are of gold as it is now. What a training did not write, it says is missing.
 """
 
@@ -37,8 +37,8 @@ AP, NETWORK, MINUS = "average_precision", "network", "network_minus_"
 UNSEEN = "network_unseen_talkers"  # the column of predictions by networks that had not seen the talkers either
 SPLITS = {  # what judged, and what that means
     "cv_unseen_talkers": "talkers never seen",
-    "cv": "films never seen",
-    "test": "test films",
+    "cv": "videos never seen",
+    "test": "test videos",
 }
 VARIANTS = ("network_without_augmentation", "network_with_pretraining", "network_without_pretraining")
 BASELINES = ("always_speaking", "loudness", "motion_x_energy")
@@ -48,9 +48,9 @@ LITERATURE = (("LoCoNet", "0.952"), ("Light-ASD", "0.941"), ("the reference proj
 
 COUNTS = """
 SELECT count(*) AS faces, count(*) FILTER (kept) AS kept, count(*) FILTER (trains) AS trains,
-    count(*) FILTER (left_out_reason IS NOT NULL) AS left_out, count(DISTINCT file_id) AS films,
+    count(*) FILTER (left_out_reason IS NOT NULL) AS left_out, count(DISTINCT file_id) AS videos,
     count(DISTINCT (file_id, track_id)) AS tracks, count(DISTINCT (file_id, scene)) AS scenes,
-    count(DISTINCT file_id) FILTER (label IS NOT NULL) AS labelled_films,
+    count(DISTINCT file_id) FILTER (label IS NOT NULL) AS labelled_videos,
     count(DISTINCT subject_id) AS talkers,
     count(DISTINCT (file_id, track_id)) FILTER (subject_id IS NOT NULL) AS tracks_known
 FROM {table}
@@ -63,17 +63,17 @@ FROM (SELECT * REPLACE (coalesce(label, 'no label') AS label) FROM {table})
 GROUP BY label ORDER BY label = 'no label', faces DESC, label
 """
 REASONS = """
-SELECT reason, count(*) AS faces, count(DISTINCT (file_id, track_id)) AS tracks, count(DISTINCT file_id) AS films
+SELECT reason, count(*) AS faces, count(DISTINCT (file_id, track_id)) AS tracks, count(DISTINCT file_id) AS videos
 FROM (SELECT file_id, track_id, unnest(string_split(reject_reason, ',')) AS reason FROM {table} WHERE NOT kept)
 GROUP BY ALL ORDER BY faces DESC, reason
 """
-# Counts of a CSV, and of the films that it is the first to name.
+# Counts of a CSV, and of the videos that it is the first to name.
 DELIVERED = """
 SELECT drop_date AS "drop", source AS "file", {counts}
 FROM silver.labels WHERE dataset = ? GROUP BY ALL HAVING bool_or(subject_id IS NULL) ORDER BY ALL
 """
 OF_CSV = ("rows", "malformed_rows", "videos_missing", "boxes_without_video")
-OF_FILMS = ("unknown_labels", "contradictions")
+OF_VIDEOS = ("unknown_labels", "contradictions")
 
 
 def render(page: Page) -> bytes:
@@ -133,7 +133,7 @@ def _delivered(page: Page) -> list[dict[str, Any]]:
     """What the annotations held that is of no use, by CSV; None where a CSV was too large to be read."""
     if not exists(page.con, "silver.labels"):
         return []
-    counts = [(name, "IS NULL") for name in OF_CSV] + [(name, "IS NOT NULL") for name in OF_FILMS]
+    counts = [(name, "IS NULL") for name in OF_CSV] + [(name, "IS NOT NULL") for name in OF_VIDEOS]
     columns = [
         f"""sum(try_cast(value AS BIGINT)) FILTER (name = '{name}' AND subject_id {whose})::BIGINT
             AS "{name.replace("_", " ")}" """

@@ -1,6 +1,6 @@
-"""Scenes of films to look at: where a model that had not seen the film tells best who speaks, where worst, and between.
+"""Scenes to look at: where a model that had not seen the video tells best who speaks, where worst, and between.
 
-Faces come from silver.face_tracks in the lake, without those of films that were taken down.
+Faces come from silver.face_tracks in the lake, without those of videos that were taken down.
 """
 
 from __future__ import annotations
