@@ -304,7 +304,7 @@ def test_parts_have_a_span_and_choose_what_they_are_about(tmp_path: Path) -> Non
         ("file,outro_start_s,intro_end_s,confidence\na.mp3,60.5,,0.9\n", "this is what a model says"),
         ("item,value\n", "no rows of labels"),
         ("", "no rows of labels"),
-        ("item,value,dataset\na,sfx,ava\n", "its column dataset has ava"),
+        ("item,value,dataset\na,sfx,voxforge\n", "its column dataset has voxforge"),
         (b"item,value\na\xff,sfx\n", "line 2: not UTF-8"),
         ('[{"item": "a", "value": ["sfx"]}]', "entry 1, 'value': not a text"),
         ('[{"item": "a", "outro_start_s": NaN}]', "NaN is no number"),

@@ -5,11 +5,16 @@ is `value` (also `class`; `label` only where there is neither). Or it says sever
 what it is about: `outro_start_s`, `sound`. An empty field is unknown and skipped, but for one of seconds in a row whose
 `kind` is `none`: there is none. The word `unknown` takes back what was said before. `source` or `batch` says where a
 row came from; the columns of an export that say who and when are read as what they are, and not believed.
+
+What is said of a face track has its `entity_id` in a column, or behind the name: `talker:<entity_id>`. Where nothing
+else names the file, an entity_id as AVA's does: `<video_id>_<start>_<end>:<number>`.
 """
 
 from __future__ import annotations
 
 import difflib
+import re
+import unicodedata
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -20,9 +25,13 @@ from avlake.stages.label_rows import LONGEST_WORD, Row, Rows, rows_of, short
 
 ITEM, VALUE, LAST_VALUE, SOURCE = ("item", "file", "path", "video_id"), ("value", "class"), "label", ("source", "batch")
 SPAN = ("start_s", "end_s")
+TRACK = "entity_id"
+TRACK_OF = ":"  # between a kind's name and the track that it is said of
+AVA_TRACK = re.compile(r"(.+)_\d+(?:\.\d+)?_\d+(?:\.\d+)?:\d+")
 NONE, UNKNOWN = "none", "unknown"
 OF_A_MODEL = ("confidence", "run_id")  # columns of what `avlake predict` says, and of gold.podcast_outros
 SHOWN = 5  # problems of a file
+LONGEST_NAME = 200  # characters of a person's
 SECONDS = f"a number of seconds from 0 to {MOST_S:.0f}"
 
 
@@ -51,7 +60,7 @@ def read(file: str, pipeline: str | None = None) -> Read:
     if not rows:
         raise RequestError(f"{file} has no rows of labels")
     columns = list(dict.fromkeys(name for _, row in rows for name in row))
-    if not set(ITEM) & set(columns):
+    if not {*ITEM, TRACK} & set(columns):
         raise RequestError(f"{file} has no column {', '.join(ITEM)}, which names the file; it has {', '.join(columns)}")
     if said := next((name for name in OF_A_MODEL if name in columns), None):
         raise RequestError(
@@ -59,6 +68,12 @@ def read(file: str, pipeline: str | None = None) -> Read:
             "column out and import it as theirs"
         )
     return _checked(file, rows, columns, _layout(file, rows, columns, _asked(file, rows, pipeline)))
+
+
+def kind_of(name: str, kinds: Collection[LabelKind]) -> LabelKind | None:
+    """What a label of this name is about; `talker:<entity_id>` is about a `talker`."""
+    word, of, _ = name.partition(TRACK_OF)
+    return next((kind for kind in kinds if kind.name == word and (kind.of_tracks or not of)), None)
 
 
 @dataclass(frozen=True)
@@ -94,7 +109,7 @@ def _layout(file: str, rows: Rows, columns: Collection[str], pipelines: Sequence
     found = [Layout(p, wide=wide[p.name]) for p in pipelines if wide[p.name]]
     if not found and "name" in columns and value:
         names = {row["name"] for _, row in rows if row.get("name")}
-        found = [Layout(p, value=value) for p in pipelines if names & {kind.name for kind in p.labels}]
+        found = [Layout(p, value=value) for p in pipelines if any(kind_of(name, p.labels) for name in names)]
     elif not found and value:
         parts = any(row.get(name) for _, row in rows for name in SPAN)
         said = {row[value] for _, row in rows if row.get(value)}
@@ -102,7 +117,7 @@ def _layout(file: str, rows: Rows, columns: Collection[str], pipelines: Sequence
             (p.name, kind): sum(_meant(kind, text)[1] == "" for text in said)
             for p in pipelines
             for kind in p.labels
-            if kind.of_parts == parts
+            if kind.of_parts == parts and kind.of_tracks == (TRACK in columns)
         }
         most = max(fits.values(), default=0)  # a slip in some rows is told of, not taken for other labels
         found = [Layout(get_pipeline(name), value=value, kind=k) for (name, k), n in fits.items() if n == most > 0]
@@ -124,7 +139,6 @@ def _checked(file: str, rows: Rows, columns: Collection[str], layout: Layout) ->
     Raises:
         RequestError: telling of the first that are wrong, and how many there are.
     """
-    kinds = {kind.name: kind for kind in layout.pipeline.labels}
     item, source = (next((name for name in names if name in columns), "") for names in (ITEM, SOURCE))
     labels: list[Said] = []
     problems: list[str] = []
@@ -135,14 +149,14 @@ def _checked(file: str, rows: Rows, columns: Collection[str], layout: Layout) ->
             (layout.kind.name if layout.kind else row.get("name", ""), layout.value)
         ]
         for name, column in fields:
-            text = row.get(column, "")
-            if not text and row.get("kind", "").lower() == NONE and name in kinds and not kinds[name].values:
+            text, kind = row.get(column, ""), kind_of(name, layout.pipeline.labels)
+            if not text and row.get("kind", "").lower() == NONE and kind and not (kind.values or kind.of_tracks):
                 text = NONE
             if not text:
                 empty += 1
                 continue
             try:
-                one = _label(row, item, source, kinds.get(name), name, column, text)
+                one = _label(row, item, source, kind, name, column, text)
             except _Wrong as wrong:
                 problems.append(f"{where}, {wrong}")
                 continue
@@ -159,6 +173,7 @@ def _checked(file: str, rows: Rows, columns: Collection[str], layout: Layout) ->
         raise RequestError(f"{file}: nothing is imported. {'; '.join(problems[:SHOWN])}{more}")
     used = {item, source, layout.value, *(kind.name for kind in layout.wide), *SPAN, "kind", "dataset", "who", "when"}
     used |= {"name"} if layout.value and not layout.kind else set()
+    used |= {TRACK} if any(kind.of_tracks for kind in layout.pipeline.labels) else set()
     return Read(layout.pipeline, tuple(labels), len(rows), empty, tuple(sorted(set(columns) - used)), bool(source))
 
 
@@ -169,8 +184,12 @@ class _Wrong(Exception):
 def _label(row: Row, item: str, source: str, kind: LabelKind | None, name: str, column: str, text: str) -> Said:
     if kind is None:
         raise _Wrong(f"column name: {name!r} is nothing that is labelled here")
-    if not row.get(item):
-        raise _Wrong(f"column {item} is empty, and {column} is {text!r}")
+    track = _track(row, name, kind)
+    of_item = row.get(item, "") or _video_of(track)
+    if not of_item and (item or not track):
+        raise _Wrong(f"column {item or TRACK} is empty, and {column} is {text!r}")
+    if not of_item:
+        raise _Wrong(f"column {TRACK}: {short(track)} does not say of which video: add a column video_id")
     for each in (item, source):
         if each and (bad := harmless(row.get(each, ""))):
             raise _Wrong(f"column {each}: {bad}")
@@ -186,7 +205,28 @@ def _label(row: Row, item: str, source: str, kind: LabelKind | None, name: str, 
         raise _Wrong(f"{kind.name} is said of a whole file: leave start_s and end_s empty")
     if start_s is not None and end_s is not None and start_s >= end_s:
         raise _Wrong(f"column end_s: the part ends at {end_s:g} s, before it has begun at {start_s:g} s")
-    return Said(row[item], kind.name, value, start_s, end_s, row.get(source, ""))
+    said_of = f"{kind.name}{TRACK_OF}{track}" if track else kind.name
+    return Said(of_item, said_of, value, start_s, end_s, row.get(source, ""))
+
+
+def _track(row: Row, name: str, kind: LabelKind) -> str:
+    """The face track that a row speaks of; empty where its kind is of no track."""
+    if not kind.of_tracks:
+        return ""
+    behind, column = name.partition(TRACK_OF)[2], row.get(TRACK, "")
+    if behind and column and behind != column:
+        raise _Wrong(f"column {TRACK}: {short(column)}, but the name says {short(behind)}")
+    if not (track := behind or column):
+        raise _Wrong(f"{kind.name} is said of a face track: give {TRACK}")
+    if bad := harmless(track):
+        raise _Wrong(f"column {TRACK if column else 'name'}: {bad}")
+    return track
+
+
+def _video_of(track: str) -> str:
+    """The video of a track named as AVA names them; empty where it is not."""
+    found = AVA_TRACK.fullmatch(track)
+    return found[1] if found else ""
 
 
 def _span(row: Row, name: str) -> float | None:
@@ -203,6 +243,8 @@ def _meant(kind: LabelKind, text: str) -> tuple[str | None, str]:
     word = text.lower()
     if word == UNKNOWN:
         return None, ""
+    if kind.of_tracks:
+        return _named(kind, text)
     if not kind.values:
         seconds = _seconds(text)
         if seconds is None and word != NONE:
@@ -217,6 +259,18 @@ def _meant(kind: LabelKind, text: str) -> tuple[str | None, str]:
     return None, f"{short(text)} is no {kind.name}: {hint}It is {', '.join(kind.values)} or {UNKNOWN}"
 
 
+def _named(kind: LabelKind, text: str) -> tuple[str | None, str]:
+    """A name, or a pseudonym: one person is always called the same."""
+    name = unicodedata.normalize("NFC", text)
+    if bad := harmless(name, LONGEST_NAME):
+        return None, bad
+    if name.startswith(FORMULA):
+        return None, f"{short(name)} would be a formula in a table; begin it with a letter"
+    if name.lower() == NONE:
+        return None, f"{short(name)} is nobody: leave {kind.name} empty, or write {UNKNOWN} to take back what was said"
+    return name, ""
+
+
 def _seconds(text: str) -> float | None:
     """A number of seconds, to the millisecond; None where it is none."""
     try:
@@ -228,4 +282,5 @@ def _seconds(text: str) -> float | None:
 
 
 def _told(kind: LabelKind) -> str:
-    return f"{kind.name} ({', '.join(kind.values) if kind.values else 'seconds or none'})"
+    values = f"a name, of an {TRACK}" if kind.of_tracks else ", ".join(kind.values) or "seconds or none"
+    return f"{kind.name} ({values})"

@@ -15,7 +15,6 @@ from avlake.stages import human, label_files
 from avlake.stages.human import FORMULA, Said, harmless
 from avlake.stages.takedowns import excluded
 
-LONGEST_NAME = 200  # characters
 MACHINE = "machine"
 COLUMNS = ("dataset", "item", "start_s", "end_s", "name", "value", "source", "who", "when")
 
@@ -74,7 +73,7 @@ def person(who: str) -> str:
     name = who.strip()
     if not name:
         raise RequestError("labels need --by NAME: who says so?")
-    if bad := harmless(name, LONGEST_NAME):
+    if bad := harmless(name, label_files.LONGEST_NAME):
         raise RequestError(f"--by: {bad}")
     if name.startswith(FORMULA):
         raise RequestError(f"--by {name!r} would be a formula in a table; begin it with a letter")
@@ -97,9 +96,8 @@ def exported(settings: Settings, *, pipeline: str | None = None, history: bool =
     gone = {(dataset, item) for dataset, items in out.items.items() for item in items}
     rows = [row for row in rows if (row["dataset"], row["item"]) not in gone]
     if pipeline is not None:
-        kinds = {kind.name for kind in get_pipeline(pipeline).labels}
-        dataset = get_pipeline(pipeline).dataset.name
-        rows = [row for row in rows if row["dataset"] == dataset and row["name"] in kinds]
+        kinds, dataset = get_pipeline(pipeline).labels, get_pipeline(pipeline).dataset.name
+        rows = [row for row in rows if row["dataset"] == dataset and label_files.kind_of(row["name"], kinds)]
     chosen = rows if history else human.latest(rows)
     return [tuple(_shown(row)[name] for name in COLUMNS) for row in chosen]
 

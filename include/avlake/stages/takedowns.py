@@ -25,7 +25,7 @@ from avlake.lake import Lake
 from avlake.media.archives import ARCHIVE_OF
 from avlake.settings import Settings
 from avlake.stages import bounded
-from avlake.tables import BRONZE_FILES, EXTRACTIONS, LABELS, SCORES, TAKEDOWNS
+from avlake.tables import BRONZE_FILES, EXTRACTIONS, HUMAN_LABELS, LABELS, SCORES, TAKEDOWNS
 
 MEMORY = "1GB"  # of DuckDB, however many files bronze and ops know
 FILE_ID = re.compile(r"[0-9a-f]{32}")
@@ -47,10 +47,23 @@ UNION ALL
 SELECT dataset, drop_date, file_id, path, NULL, '', true FROM scores
 """
 
-# Who is in a file, by labels; by its path, for a drop is sampled before its labels are there; and by the scores, which
-# are of clips laid out like VoxCeleb's and name its people.
+# Who is in a file, by labels; by its path, for a drop is sampled before its labels are there; by the scores, which are
+# of clips laid out like VoxCeleb's and name its people; and by what people say of tracks last, of all files that this
+# may mean: a film goes with any who is seen in it.
 PEOPLE = f"""
 CREATE TABLE people AS
+WITH seen AS (
+    SELECT dataset, item, value AS subject_id FROM human_labels WHERE starts_with(name, 'talker:')
+    QUALIFY row_number() OVER (PARTITION BY dataset, item, name ORDER BY "when" DESC, label_id DESC) = 1
+), called AS (
+    SELECT dataset, file_id, unnest([path, name, regexp_replace(name, '(.)\\.[^.]*$', '\\1')]) AS item
+    FROM (SELECT DISTINCT dataset, file_id, path, regexp_extract(path, '[^/]+$') AS name FROM files WHERE is_recording)
+    SEMI JOIN seen USING (dataset)
+), meant AS (
+    SELECT dataset, file_id, nfc_normalize(unnest([item, dataset || '/' || item])) AS item FROM called
+)
+SELECT dataset, file_id, subject_id FROM seen JOIN meant USING (dataset, item) WHERE subject_id IS NOT NULL
+UNION
 SELECT dataset, file_id, subject_id FROM labels WHERE subject_id IS NOT NULL
 UNION
 SELECT '{VOXCELEB.name}', file_id, regexp_extract(ltrim(path, '/'), '{LAYOUT}', 1, 'i') FROM files
@@ -210,10 +223,10 @@ def _identity(row: Mapping[str, Any]) -> str:
 
 @contextmanager
 def _opened(lake: Lake, drops: Collection[tuple[str, str]] | None) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A DuckDB with `files`, `labels`, `scores`, `people` and `takedowns`."""
+    """A DuckDB with `files`, `labels`, `human_labels`, `scores`, `people` and `takedowns`."""
     seen = lake.drops() if drops is None else drops
     tables = {"bronze_files": BRONZE_FILES, "ops_extractions": EXTRACTIONS, "labels": LABELS, "scores": SCORES}
-    tables["takedowns"] = TAKEDOWNS
+    tables |= {"human_labels": HUMAN_LABELS, "takedowns": TAKEDOWNS}
     with bounded.connect(MEMORY) as con:
         for name, table in tables.items():
             con.register(name, lake.scan(table.name, seen) or ds.dataset(table.schema.empty_table()))
@@ -255,9 +268,8 @@ def _subject(con: duckdb.DuckDBPyConnection, name: str) -> tuple[dict[str, Any],
         [dataset, subject],
     ).fetchall()[0]
     if not recordings:
-        raise RequestError(
-            f"no person {name!r} in silver.labels or silver.scores{_like(con, name, 'people', 'subject_id')}"
-        )
+        like = _like(con, name, "people", "subject_id")
+        raise RequestError(f"no person {name!r} in silver.labels, silver.scores or labels.human{like}")
     row = {"file_id": None, "subject_id": subject, "dataset": dataset, "path": None, "sha256s": shas}
     return row, recordings
 
