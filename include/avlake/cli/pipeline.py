@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -81,12 +82,68 @@ def train(pipeline: PipelineName) -> None:
 def evaluate(
     pipeline: PipelineName,
     drop: Annotated[str | None, typer.Option(help="one drop; default all")] = None,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(metavar="FILE|FOLDER", help="of faces: a safetensors file, or all of a folder; path or URI"),
+    ] = None,
+    to: Annotated[str | None, typer.Option(metavar="CSV", help="of faces: write the table there, too")] = None,
+    predictions: Annotated[
+        str | None,
+        typer.Option(metavar="FOLDER", help="of faces: write what is predicted, one CSV per video as AVA has it"),
+    ] = None,
+    overlay: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="of faces: write the videos with boxes and scores drawn in")
+    ] = None,
     format_: Format = "table",
 ) -> None:
-    """Score the chosen model on labelled drops."""
+    """Score the chosen model, or checkpoints of one that judges faces, on labelled drops."""
+    from avlake.learn.base import FaceLearner, learner_of
     from avlake.stages.evaluate import evaluate as evaluate_
 
-    show_objects(evaluate_(load_settings(), pipeline=pipeline, drop=drop), format_)
+    settings = load_settings()
+    if isinstance(learner_of(get_pipeline(pipeline).learner), FaceLearner):
+        _evaluate_faces(settings, pipeline, drop, checkpoint, to, predictions, overlay, format_)
+        return
+    given = {"checkpoint": checkpoint, "to": to, "predictions": predictions, "overlay": overlay}
+    if wrong := [f"--{name}" for name, value in given.items() if value is not None]:
+        raise RequestError(f"{', '.join(wrong)}: {pipeline} has no model that judges faces, and no checkpoints")
+    show_objects(evaluate_(settings, pipeline=pipeline, drop=drop), format_)
+
+
+def _evaluate_faces(
+    settings: Settings,
+    pipeline: str,
+    drop: str | None,
+    checkpoint: str | None,
+    to: str | None,
+    predictions: str | None,
+    overlay: str | None,
+    form: str,
+) -> None:
+    from avlake.stages.evaluate_faces import COLUMNS, evaluate_faces
+
+    if form not in output.FORMATS:
+        raise RequestError(f"--format {form!r}: one of {', '.join(output.FORMATS)}")
+    if to is not None and (Path(to).is_dir() or not Path(to).absolute().parent.is_dir()):
+        raise RequestError(f"--to {to}: it is a folder, or there is no folder for it; name a CSV file")
+    with Progress() as progress:
+        done = evaluate_faces(
+            settings,
+            pipeline=pipeline,
+            checkpoint=checkpoint,
+            drop=drop,
+            predictions=predictions,
+            overlays=overlay,
+            progress=progress.update,
+        )
+    output.show(COLUMNS, done.rows, form)
+    if to is not None:
+        with Path(to).open("w", encoding="utf-8", newline="") as file:
+            output.show(COLUMNS, done.rows, "csv", file)
+    for name, reason in done.refused.items():
+        print(f"{name} is not evaluated: {reason}", file=sys.stderr)
+    for path, reason in done.silent.items():
+        print(f"{path}: {reason}", file=sys.stderr)
 
 
 @app.command()
@@ -143,7 +200,7 @@ def _predict_files(settings: Settings, pipeline: str, files: list[str], form: st
 
 
 def _predict_faces(settings: Settings, pipeline: str, files: list[str], form: str, annotations: str | None) -> None:
-    from avlake.stages.face_boxes import COLUMNS, OFFICIAL, predict_faces, write_official
+    from avlake.stages.predict_faces import COLUMNS, OFFICIAL, predict_faces, write_official
 
     if form not in (*output.FORMATS, OFFICIAL):
         raise RequestError(f"--format {form!r}: one of {', '.join((*output.FORMATS, OFFICIAL))}")
@@ -155,6 +212,7 @@ def _predict_faces(settings: Settings, pipeline: str, files: list[str], form: st
             annotations=annotations,
             jobs=settings.jobs,
             progress=progress.update,
+            say=progress.say,
         )
     rows = [row for one in found for row in one.rows()]
     if form == OFFICIAL:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 import numpy as np
+import pyarrow as pa
 
 from avlake.datasets.base import BronzeFile, Dataset
 from avlake.errors import Quarantined, RequestError
+from avlake.extractors.face_boxes import parsed
 from avlake.lake import Lake
 from avlake.learn.base import FaceModel, Progress
 from avlake.media.sandbox import Sandbox
@@ -20,9 +22,6 @@ from avlake.pipelines import get_pipeline
 from avlake.settings import Settings
 from avlake.stages.predict import each, measure
 from avlake.stages.train import load_model
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 COLUMNS = ("video_id", "frame_timestamp", "entity_id", "x1", "y1", "x2", "y2", "score")
 OFFICIAL = "ava"  # the format in which AVA's own evaluation takes predictions
@@ -35,17 +34,13 @@ class Judged:
     """What the model says of the faces of one video, by time, then entity; or why it says nothing."""
 
     file: str  # exactly as it was named
-    boxes: pa.Table | None  # as `FaceModel.boxes` gives them
+    boxes: pa.Table | None  # as `FaceModel.boxes` gives them, edges as annotated
     error: str | None = None
     left_out: Mapping[str, int] = field(default_factory=dict)  # how many faces it cannot judge, by what is wrong
 
-    @property
-    def video_id(self) -> str:
-        return video_id(self.file)
-
     def rows(self) -> list[tuple[Any, ...]]:
         """Its faces in the order of `COLUMNS`."""
-        return [] if self.boxes is None else rows(self.video_id, self.boxes)
+        return [] if self.boxes is None else rows_of(video_id(self.file), self.boxes)
 
 
 def video_id(file: str) -> str:
@@ -61,11 +56,13 @@ def predict_faces(
     annotations: str | None = None,
     jobs: int = 1,
     progress: Progress | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> list[Judged]:
     """Judge the faces of videos by name, in the order given.
 
     Args:
         annotations: a CSV, or a folder of them, with the faces' boxes; by default the face detector finds them.
+        say: is told what there is in the annotations.
 
     Raises:
         RequestError: if nothing has been trained, the model judges no faces, two videos have one name, there are no
@@ -80,24 +77,32 @@ def predict_faces(
     model = load_model(Lake.open(settings).store, pipeline)[1]
     if not isinstance(model, FaceModel):
         raise RequestError(f"the model of {pipeline} says one thing of a file, and judges no faces")
-    told = None if annotations is None else _told(get_pipeline(pipeline).dataset, annotations, files)
+    told = None if annotations is None else _told(get_pipeline(pipeline).dataset, annotations, files, say)
 
     def judge(sandbox: Sandbox, file: str) -> Judged:
         try:
             if told is not None and file not in told and Path(file).is_file():
                 raise Quarantined("not_annotated", f"{annotations} has no face of {video_id(file)}")
             measured = measure(sandbox, model, file, told.get(file) if told else None)
-            boxes = model.boxes(measured).sort_by([("frame_timestamp", "ascending"), ("track_id", "ascending")])
-            return Judged(file, boxes, left_out=problems(measured))
+            boxes = in_order(model.boxes(measured))
+            return Judged(file, boxes if told is None else _exact(boxes, told[file]), left_out=problems(measured))
         except Quarantined as error:
             return Judged(file, None, f"{error.error_class}: {error}")
 
     return each(settings, files, judge, jobs, progress)
 
 
-def rows(video: str, boxes: pa.Table) -> list[tuple[Any, ...]]:
-    """A video's faces in the order of `COLUMNS`; edges have as few digits as tell them from their neighbours."""
-    edges = [boxes[name].to_numpy().astype(np.float32).astype(str).astype(np.float64).tolist() for name in EDGES]
+def in_order(boxes: pa.Table) -> pa.Table:
+    """Faces by time, then entity."""
+    return boxes.sort_by([("frame_timestamp", "ascending"), ("track_id", "ascending")])
+
+
+def rows_of(video: str, boxes: pa.Table) -> list[tuple[Any, ...]]:
+    """A video's faces in the order of `COLUMNS`.
+
+    Edges of 32 bits have as few digits as tell them from their neighbours: those of an annotation of up to six digits.
+    """
+    edges = [boxes[name].to_numpy().astype(str).astype(np.float64).tolist() for name in EDGES]
     times, tracks, scores = (boxes[name].to_pylist() for name in ("frame_timestamp", "track_id", "score"))
     return [(video, *row) for row in zip(times, tracks, *edges, scores, strict=True)]
 
@@ -120,26 +125,42 @@ def problems(measured: Mapping[str, pa.RecordBatch]) -> dict[str, int]:
     return dict(sorted(found.items()))
 
 
-def _told(dataset: Dataset, annotations: str, files: Sequence[str]) -> dict[str, str]:
+def _exact(boxes: pa.Table, annotation: str) -> pa.Table:
+    """The same boxes with their edges as annotated: those measured have 32 bits."""
+    told = parsed(annotation)
+    at = {key: i for i, key in enumerate(zip(told.tracks, told.times_s.tolist(), strict=True))}
+    keys = zip(boxes["track_id"].to_pylist(), boxes["frame_timestamp"].to_pylist(), strict=True)
+    edges = told.edges[[at[key] for key in keys]]
+    for column, name in enumerate(EDGES):
+        boxes = boxes.set_column(boxes.schema.get_field_index(name), name, pa.array(edges[:, column]))
+    return boxes
+
+
+def _told(
+    dataset: Dataset, annotations: str, files: Sequence[str], say: Callable[[str], None] | None
+) -> dict[str, str]:
     """What the CSVs say of each video that they name, read as those of a drop are.
 
     Raises:
         RequestError: if there are none.
     """
-    place = Path(annotations)
-    tables = {str(i): path for i, path in enumerate(_tables(dataset, place))}
+    tables = {str(i): path for i, path in enumerate(_tables(dataset, Path(annotations)))}
     if dataset.annotations is None or not tables:
         raise RequestError(f"--annotations {annotations}: no CSV file there")
+    # A name without the ending that label files have is no reason to pass over what was named.
+    names = {key: path.name if dataset.label_files(path.name) else f"{path.name}.csv" for key, path in tables.items()}
+    csvs = [BronzeFile(key, f"{key}/{name}", "text/csv", key) for key, name in names.items()]
+    videos = [BronzeFile(file, f"{video_id(file)}.mp4", "video/mp4", "") for file in files]
 
-    def entries() -> Iterator[BronzeFile]:
-        for key, path in tables.items():
-            name = path.name if dataset.label_files(path.name) else f"{path.name}.csv"
-            yield BronzeFile(key, f"{key}/{name}", "text/csv", key)
-        for i, file in enumerate(files):
-            yield BronzeFile(f"video {i}", Path(file).name, "video/mp4", "")
+    def read(key: str) -> bytes:
+        return tables[key].read_bytes()
 
-    by_id = {one.file_id: one.text for one in dataset.annotations(entries(), lambda key: tables[key].read_bytes())}
-    return {file: by_id[f"video {i}"] for i, file in enumerate(files) if f"video {i}" in by_id}
+    if say and dataset.summary:
+        summary = dataset.summary()
+        for label in dataset.labels([*csvs, *videos], read):
+            summary.add(label)
+        say(summary.words())
+    return {one.file_id: one.text for one in dataset.annotations([*csvs, *videos], read)}
 
 
 def _tables(dataset: Dataset, place: Path) -> list[Path]:
