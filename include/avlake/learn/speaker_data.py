@@ -103,6 +103,10 @@ class Scene:
         return self.tracks[0].video_id
 
     @property
+    def split(self) -> str:
+        return self.tracks[0].split
+
+    @property
     def talkers(self) -> frozenset[str] | None:
         """Everybody it shows; None where somebody is not named."""
         names = [track.talker for track in self.tracks]
