@@ -33,7 +33,7 @@ ATTEMPTS = 6
 BACKOFF_S = 0.5
 BACKOFF_MAX_S, RETRY_AFTER_MAX_S = 60.0, 300.0
 TIMEOUT = httpx.Timeout(30.0, connect=10.0)
-CHUNK = 256 * 1024
+CHUNK = 64 * 1024  # what a kill may lose
 TEXT_MAX_BYTES = 64 << 20  # of a page, which is held in memory
 REDIRECTS_MAX = 5
 LATER = {408, 425, 429, 500, 502, 503, 504}

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 TICK_S = 0.1
-PATIENCE_S = 2.0  # to let threads end by themselves
+PATIENCE_S = 0.5  # to let threads end by themselves
 T = TypeVar("T")
 
 
