@@ -43,9 +43,11 @@ class SpeakersModel:
             speaks and is heard, in [0, 1]); without faces that have no picture.
 
         Raises:
-            Quarantined: `no_usable_box` where no face has a picture.
+            Quarantined: `no_face` where there is none, `no_usable_box` where none has a picture.
         """
         tracks = tracks_of(measured[SILVER.removeprefix("silver.")])
+        if not tracks:
+            raise Quarantined("no_face", "no face was found in it")
         table = pa.concat_tables([_rows(track, score) for track, score in zip(tracks, self.judge(tracks), strict=True)])
         if not len(table):
             raise Quarantined("no_usable_box", "none of its faces has a picture")
