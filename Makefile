@@ -91,6 +91,7 @@ bench: $(STAMP) ## measure against named peers
 	$(BIN)/python bench/decoding.py
 	$(BIN)/python bench/long_file.py
 	$(BIN)/python bench/outros.py
+	$(BIN)/python bench/speakers.py
 
 scale: $(STAMP) ## plan, commit, curate and publish a drop of a million recordings, within bounds
 	$(BIN)/python bench/scale.py $(BENCH_ARGS)
