@@ -66,11 +66,17 @@ def average_precision(y: npt.ArrayLike, score: npt.ArrayLike, *, missing: int = 
     return found * positives / (positives + missing)
 
 
-def average_precisions(y: npt.ArrayLike, score: npt.ArrayLike, weights: npt.ArrayLike) -> Floats:
-    """The same for each row of `weights` (n_draws, n): how often each face is there.
+def average_precisions(
+    y: npt.ArrayLike, score: npt.ArrayLike, weights: npt.ArrayLike, group: npt.ArrayLike | None = None
+) -> Floats:
+    """The same for each row of `weights`: how often each face is there.
 
     It is exactly that of a table in which each row stands so often, beside itself: of positives of one place, the last
     has the highest precision, so that all of them have that.
+
+    Args:
+        weights: (n_draws, n), or with `group` (n_draws, n_groups).
+        group: (n,) the group of each face, whose weight is its own.
 
     Returns:
         (n_draws,), NaN where a draw has no positives.
@@ -79,14 +85,16 @@ def average_precisions(y: npt.ArrayLike, score: npt.ArrayLike, weights: npt.Arra
         ValueError: for a score that is NaN, or arrays of different length.
     """
     truth, scores, drawn = np.asarray(y, bool), np.asarray(score, np.float64), np.asarray(weights, np.float64)
-    if truth.shape != scores.shape or truth.ndim != 1 or drawn.shape[1:] != truth.shape:
+    column = np.arange(len(truth)) if group is None else np.asarray(group)
+    wide = drawn.shape[1:] == truth.shape if group is None else drawn.ndim == 2 and column.shape == truth.shape
+    if truth.shape != scores.shape or truth.ndim != 1 or not wide:
         raise ValueError(f"shapes {truth.shape}, {scores.shape} and {drawn.shape} do not belong together")
     if np.isnan(scores).any():
         raise ValueError("a score is NaN")
     order = np.argsort(-scores, kind="stable")
-    places = np.flatnonzero(truth[order])
+    places, column = np.flatnonzero(truth[order]), column[order]
     step = max(1, AT_ONCE // max(1, len(order)))
-    found = [_of_sorted(drawn[start : start + step][:, order], places) for start in range(0, len(drawn), step)]
+    found = [_of_sorted(drawn[start : start + step][:, column], places) for start in range(0, len(drawn), step)]
     return np.concatenate(found) if found else np.empty(0)
 
 
