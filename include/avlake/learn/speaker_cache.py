@@ -1,7 +1,7 @@
 """Reading tracks: gold says what is known of each face, `silver.face_tracks` has its picture and the sound around it.
 
 What is measured goes into flat files that are mapped into memory, so that training takes the same memory whatever the
-drops' size: about 5 KB on disk for each face. Pictures stay JPEGs; what the network looks at is made of them once.
+drops' size: 1.4 KB on disk for each face, what the network looks at and the sound.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 
 from avlake.errors import WorkError
 from avlake.extractors.face_tracks import COEFFICIENTS, MELS, SIDE_PX, STEPS
-from avlake.learn.speaker_data import AUDIBLE, LABELS, Array, Pixels, Track, decoded
+from avlake.learn.speaker_data import AUDIBLE, LABELS, Array, Pixels, Track
 from avlake.learn.speaker_net import SIDE, prepare
 
 if TYPE_CHECKING:
@@ -30,9 +31,8 @@ SILVER = "silver.face_tracks"
 BANDS = MELS + COEFFICIENTS
 UNHEARD = LABELS.index("SPEAKING_NOT_AUDIBLE")
 PIXELS = ("crops", "crop_bytes", "log_mel", "mfcc")
-FILES = ("jpeg", "looks", "sound")
-EMPTY = Pixels(np.zeros(0, np.uint8), np.zeros((0, 2), np.int64), np.zeros((0, SIDE, SIDE), np.uint8),
-               np.zeros((0, STEPS, BANDS), np.float16))  # fmt: skip
+FILES = ("looks", "sound")
+EMPTY = Pixels(np.zeros(0, np.bool_), np.zeros((0, SIDE, SIDE), np.uint8), np.zeros((0, STEPS, BANDS), np.float16))
 FACTS = ("video_id", "drop", "split", "subject_id", "scene")  # columns of gold that a track has one of
 OF_A_FACE = {  # columns of gold, one value per face, and what they are kept as
     "part": np.int32,
@@ -57,7 +57,7 @@ class Cache:
     folder: Path | None = None
     faces: int = 0
     _files: dict[str, IO[bytes]] = field(default_factory=dict)
-    _lengths: list[Array] = field(default_factory=list)  # of JPEGs, per part of a track
+    _seen: list[Array] = field(default_factory=list)  # is there a picture? per part of a track
 
     def __enter__(self) -> Cache:
         with ExitStack() as opened:
@@ -86,21 +86,19 @@ class Cache:
         shaped = [one.reshape(len(lengths), STEPS, size) for one, size in zip(sound, sizes.values(), strict=True)]
         crops = np.zeros((len(lengths), SIDE_PX, SIDE_PX), dtype=np.uint8)
         for i, end in enumerate(np.cumsum(lengths)):
-            crops[i] = decoded(jpeg[end - lengths[i] : end])
-        self._files["jpeg"].write(jpeg.tobytes())
+            crops[i] = _decoded(jpeg[end - lengths[i] : end])
         self._files["looks"].write(prepare(crops).tobytes())
         self._files["sound"].write(np.concatenate(shaped, axis=-1).tobytes())
-        self._lengths.append(lengths)
+        self._seen.append(lengths > 0)
         first, self.faces = self.faces, self.faces + len(lengths)
         return first
 
     def pixels(self) -> Pixels:
         """Everything added so far."""
-        lengths = np.concatenate([np.zeros(0, np.int64), *self._lengths])
-        at = np.column_stack((np.cumsum(lengths) - lengths, lengths))
+        seen = np.concatenate([np.zeros(0, np.bool_), *self._seen])
         looks = self._array("looks", np.uint8).reshape(self.faces, SIDE, SIDE)
         sound = self._array("sound", "<f2").reshape(self.faces, STEPS, BANDS)
-        return Pixels(self._array("jpeg", np.uint8), at, looks, sound)
+        return Pixels(seen, looks, sound)
 
     def _array(self, name: str, kind: Any) -> Array:
         file = self._files[name]
@@ -167,7 +165,7 @@ def read_tracks(con: duckdb.DuckDBPyConnection, table: str, silver: Silver, fold
                 pixels=pixels,
             )
         )
-    return found
+    return sorted(found, key=lambda track: (track.video_id, track.track_id, track.file_id))
 
 
 def read_unlabelled(silver: Silver, folder: Path, skip: Iterable[str]) -> list[Track]:
@@ -261,3 +259,17 @@ def _in_scenes(tracks: list[Track]) -> list[Track]:
         until[track.file_id] = max(track.times[-1], until.get(track.file_id, -np.inf))
         found.append(replace(track, scene=scene))
     return found
+
+
+def _decoded(jpeg: Array) -> Array:
+    """(112, 112) uint8 of one JPEG's bytes; black where there are none.
+
+    Raises:
+        WorkError: if they are no picture of that size.
+    """
+    if not len(jpeg):
+        return np.zeros((SIDE_PX, SIDE_PX), dtype=np.uint8)
+    picture = cv2.imdecode(np.asarray(jpeg), cv2.IMREAD_GRAYSCALE)
+    if picture is None or picture.shape != (SIDE_PX, SIDE_PX):
+        raise WorkError("a picture in silver.face_tracks is damaged: run the pipeline again with other parameters")
+    return picture

@@ -6,11 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import cv2
 import numpy as np
 
-from avlake.errors import WorkError
-from avlake.extractors.face_tracks import COEFFICIENTS, MELS, SIDE_PX, STEPS
+from avlake.extractors.face_tracks import COEFFICIENTS, MELS, STEPS
 from avlake.learn.speaker_net import SIDE
 
 Array = np.ndarray[Any, Any]
@@ -26,8 +24,7 @@ SAME_TIME_S = 0.005  # times of two tracks closer than this are of one picture
 class Pixels:
     """What was measured of n faces: rows of arrays in memory, or of files mapped into it."""
 
-    jpeg: Array  # (bytes,) uint8, of all of them
-    at: Array  # (n, 2) int64: where a face's JPEG begins in `jpeg`, and its length; 0: there is none
+    seen: Array  # (n,) bool: is there a picture?
     looks: Array  # (n, SIDE, SIDE) uint8, what the network looks at
     sound: Array  # (n, STEPS, MELS + COEFFICIENTS) float16: log-mel energies (ln), then MFCCs
 
@@ -66,11 +63,7 @@ class Track:
     @property
     def seen(self) -> Array:
         """(n,) bool: is there a picture?"""
-        return self.pixels.at[self.rows, 1] > 0
-
-    def crops(self) -> Array:
-        """(n, 112, 112) uint8 gray pictures, black where there is none; decoded anew at each call."""
-        return np.stack([decoded(self.pixels.jpeg[a : a + n]) for a, n in self.pixels.at[self.rows]])
+        return self.pixels.seen[self.rows]
 
     def looks(self) -> Array:
         """(n, SIDE, SIDE) uint8: what the network looks at."""
@@ -167,17 +160,3 @@ def _cut(tracks: list[Track]) -> Iterator[Scene]:
             there: Array = np.any(at[:, piece] >= 0, axis=1)
             chosen = tuple(track for track, here in zip(tracks, there, strict=True) if here)
             yield Scene(chosen, grid[piece], at[np.ix_(there, piece)])
-
-
-def decoded(jpeg: Array) -> Array:
-    """(112, 112) uint8 of one JPEG's bytes; black where there are none.
-
-    Raises:
-        WorkError: if they are no picture of that size.
-    """
-    if not len(jpeg):
-        return np.zeros((SIDE_PX, SIDE_PX), dtype=np.uint8)
-    picture = cv2.imdecode(np.asarray(jpeg), cv2.IMREAD_GRAYSCALE)
-    if picture is None or picture.shape != (SIDE_PX, SIDE_PX):
-        raise WorkError("a picture in silver.face_tracks is damaged: run the pipeline again with --force")
-    return picture

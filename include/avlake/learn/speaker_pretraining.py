@@ -26,7 +26,7 @@ MODEL = "pretraining"
 SHORTEST_S = 1.0
 FEWEST = 8  # scenes; with fewer sounds to choose from there is little to learn
 SMOOTH, APART = 16, 8  # frames of 10 ms
-SAME_SHARE = 0.1  # of the words of a scene that another has, too: the same recording
+SAME_SHARE = 0.03  # of the words of a scene that another has, too: the same recording (of other recordings none are)
 
 
 def talking_heads(silver: Silver, folder: Path, tracks: Sequence[Track]) -> list[Scene]:

@@ -240,7 +240,8 @@ def headline(table: Sequence[dict[str, Any]], model: str) -> dict[str, float]:
     """What the chosen model reached on what was held out.
 
     Of two classes, its balanced accuracy and ROC-AUC per window, file and speaker; of a comparison, each arm's accuracy
-    and the differences; of outros, macro-F1 of segments and the shares of outros found and invented.
+    and the differences; of outros, macro-F1 of segments and the shares of outros found and invented; of faces, average
+    precision on videos not seen before, and on talkers not seen before where those are known.
     """
     held_out = {s["metric"]: s["value"] for s in table if s["model"] == model and s["split"] in ("cv", "test")}
     wanted = [
@@ -248,4 +249,7 @@ def headline(table: Sequence[dict[str, Any]], model: str) -> dict[str, float]:
     ]
     wanted += [f"accuracy_{arm}" for arm in ("all", "kept", "random", "kept_minus_all", "kept_minus_random")]
     wanted += ["segment_macro_f1", "kinds_macro_f1", "outro_within_2_s", "outro_invented", "outro_median_error_s"]
-    return {name: held_out[name] for name in wanted if name in held_out}
+    strangers = {s["metric"]: s["value"] for s in table if s["model"] == model and s["split"] == "cv_unseen_talkers"}
+    faces = {"average_precision": held_out, "average_precision_unseen_talkers": strangers}
+    found = {name: held_out[name] for name in wanted if name in held_out}
+    return found | {name: of["average_precision"] for name, of in faces.items() if "average_precision" in of}
