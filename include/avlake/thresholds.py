@@ -117,7 +117,7 @@ class ActiveSpeakerThresholds(Thresholds):
     )
     seed: int = Field(0, ge=0, le=2**31, title="Training: seed", description="another seed starts from other weights")
     epochs: int = Field(
-        40, ge=1, le=1000, title="Training: most epochs", description="fewer where the validation split gets no better"
+        20, ge=1, le=1000, title="Training: most epochs", description="fewer where the validation split gets no better"
     )
     augment: bool = Field(
         True, title="Training: augmentation", description="faces mirrored, shifted and lit otherwise, sounds exchanged"
