@@ -29,7 +29,8 @@ def export(
     jsonl, parquet and csv are one file of rows, which replaces the one that was there. The others are folders with the
     recordings, which replace an export of the same format and nothing else: hf (load_dataset) and webdataset (tar
     shards) hold one example a row, a row of a window with that part of its audio as WAV, any other with the file as it
-    was delivered; lhotse (manifests) and m3u (a playlist) hold each file once, as delivered, and point into it.
+    was delivered; lhotse (manifests) and m3u (a playlist) hold each file once, as delivered, and point into it. Of a
+    table of faces, hf and webdataset hold one example a video, lhotse and m3u one entry a track.
     """
     form = format_ or Path(to).suffix.lstrip(".")
     done = exporting.export(load_settings(), table=table, to=to, form=form, where=where, shard_bytes=shard_mb * MIB)

@@ -74,7 +74,8 @@ def _recording(recording: Recording) -> dict[str, Any]:
 
 
 def _supervision(recording: Recording, row: dict[str, Any]) -> dict[str, Any]:
-    said = {name: row.get(name) or recording.facts[name] for name in (*SAID, "subject_id")}
+    said = {name: row.get(name) or recording.facts[name] for name in SAID}
+    said["subject_id"] = row["subject_id"] if "subject_id" in row else recording.facts["subject_id"]
     fields = {
         "recording_id": recording.id,
         "text": None if recording.span(row) else said["prompt"],

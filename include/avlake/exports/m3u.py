@@ -50,7 +50,8 @@ def entry(
 
 def _of(recording: Recording, row: dict[str, Any]) -> list[str]:
     span = recording.span(row)
-    title = [recording.path, *(str(row[name]) for name in TITLE if row.get(name) is not None)]
+    lists = [name for name in TITLE if isinstance(row.get(name), list)]  # of a track: as many as it has faces
+    title = [recording.path, *(str(row[name]) for name in TITLE if row.get(name) is not None and name not in lists)]
     if span:
         title.append(f"{span[0]:.1f}-{span[1]:.1f} s")
     length_s = span[1] - span[0] if span else recording.facts["duration_s"]

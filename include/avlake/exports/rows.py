@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Iterator
@@ -34,6 +35,13 @@ class Selection:
         if where is not None:
             self.query += f" WHERE (\n{_one_expression(where)}\n)"
         self.schema: pa.Schema = self.read(f"{self.query} LIMIT 0").schema
+
+    def with_query(self, query: str) -> Selection:
+        """The same table, read by another query that is made of this one's."""
+        other = copy.copy(self)
+        other.query = query
+        other.schema = other.read(f"SELECT * FROM ({query}) LIMIT 0").schema
+        return other
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         yield from self.batches(self.query)

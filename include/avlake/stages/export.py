@@ -11,6 +11,7 @@ from typing import Any
 from avlake import __version__
 from avlake.errors import RequestError
 from avlake.exports import hf, lhotse, m3u, tabular, webdataset
+from avlake.exports.faces import together
 from avlake.exports.recordings import Recordings
 from avlake.exports.rows import Selection, select
 from avlake.exports.target import MANIFEST, Place, place
@@ -46,7 +47,8 @@ def export(
 
     `jsonl`, `parquet` and `csv` are one file of rows. `hf` and `webdataset` give one example a row: a window's own part
     of an audio recording as WAV, else the file as delivered. `lhotse` and `m3u` hold each file once, as delivered, and
-    point into it. A folder has an `export.json` that says where it came from.
+    point into it. Of a table of faces, `hf` and `webdataset` give one example a video, `lhotse` and `m3u` one entry a
+    track. A folder has an `export.json` that says where it came from.
 
     Args:
         to: a path, or a URI of an object store (s3://, abfss://).
@@ -66,6 +68,7 @@ def export(
         if form in FILES:
             FILES[form](rows, aside.path)
             return ExportReport(to, rows.count(), None, rows.not_kept, 0)
+        rows = together(rows, by_track=form in ("lhotse", "m3u"))
         return _export_media(settings, rows, aside, to, form, shard_bytes)
 
 
