@@ -24,7 +24,7 @@ from avlake.errors import Quarantined, RequestError, WorkError
 from avlake.extractors import base as extractors
 from avlake.lake import Lake
 from avlake.learn.base import FaceModel, Progress, silent
-from avlake.learn.face_figures import FIGURES, figures
+from avlake.learn.speaker_scores import AP, Faces, scores_of_faces
 from avlake.settings import Settings
 from avlake.stages.checkpoints import Found, face_learner, find
 from avlake.stages.contents import object_name
@@ -42,13 +42,19 @@ NOTHING = pa.schema(
     | dict.fromkeys(("x1", "y1", "x2", "y2"), pa.float32())
     | {"score": pa.float64()}
 ).empty_table()
+SCENE = ("file_id", "scene")
 UNSEEN, SEEN = "unseen", "seen"  # in the training of a model
-COLUMNS = ("checkpoint", "videos", *FIGURES)
+KINDS = tuple(f"{AP}_{kind}" for kind in ("small", "middle", "large", "1_faces", "2_faces", "3_faces"))
+COLUMNS = ("checkpoint", "videos", AP, "ci_low", "ci_high", *KINDS, "faces", "speaking", "missing")
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A row in the order of `COLUMNS` per model and kind of videos; and what could not be done."""
+    """A row in the order of `COLUMNS` per model and kind of videos; and what could not be done.
+
+    The figures are those of `learn.speaker_scores`, None where they are undefined; then how many faces were scored, how
+    many of them speak and are heard, and of how many the model says nothing: those count as the least likely to.
+    """
 
     rows: list[tuple[Any, ...]]
     refused: Mapping[str, str]  # by checkpoint: why it cannot be used
@@ -135,7 +141,7 @@ class _Judged:
             seen = np.isin(faces["video_id"].to_numpy(), sorted(model.videos))
             for kind, mask in ((UNSEEN, ~seen), (SEEN, seen)):
                 if mask.any():
-                    made.append((name, kind, *figures(faces.filter(pa.array(mask)), scores[mask])))
+                    made.append((name, kind, *_figures(faces.filter(pa.array(mask)), scores[mask])))
         return Evaluation(made, self._found.refused, self._silent)
 
     def _gold(self, video: Video) -> pa.Table:
@@ -200,6 +206,19 @@ class _Judged:
                 yield path
                 return
         raise WorkError(f"{video.path}: its bytes are not in the lake any more: run its pipeline again")
+
+
+def _figures(faces: pa.Table, scores: Array) -> list[float | int | None]:
+    """The columns of `COLUMNS` behind the first two, of n faces and their scores, NaN where there is none."""
+    y, px, on_screen = (faces[name].to_numpy() for name in ("audible", "face_px", "faces_on_screen"))
+    scene = [f"{file_id}/{n}" for file_id, n in zip(*(faces[name].to_pylist() for name in SCENE), strict=True)]
+    said, missing = np.nan_to_num(scores, nan=-np.inf), np.isnan(scores)
+    made = scores_of_faces(Faces(y, np.array(scene), px, on_screen), {AP: said}, split="", compared=AP)
+    found = {one.metric: one for one in made}
+    whole = found.get(AP)
+    values = [found[kind].value if kind in found else None for kind in KINDS]
+    limits = [whole.value, whole.ci_low, whole.ci_high] if whole else [None] * 3
+    return [*limits, *values, len(y), int(y.sum()), int(missing.sum())]
 
 
 def _videos(con: duckdb.DuckDBPyConnection, table: str, drop: str | None) -> list[Video]:
