@@ -277,9 +277,11 @@ def test_scenes_are_the_best_the_worst_and_one_between(page: Page) -> None:
 
 def test_where_nobody_names_talkers_the_page_says_so(tmp_path: Path) -> None:
     world = world_of(tmp_path, talkers=False)
-    figures = [score("network", "cv", 0.9), score("always_speaking", "cv", 0.3)]
+    figures = [score("network", "test", 0.9), score("always_speaking", "test", 0.3)]
     world.train(metrics_json=artifacts.to_json(figures))
     page = world.page()
+    assert ["network", "0.900[0.850, 0.950]"] in page.rows and "test videos" in page.text
+    assert page.tags.count("img") == 6
     assert "talkers never seen" not in page.text and "Nobody has said who the tracks show" in page.text
     assert "The best scene: average precision" in page.text and "nor anybody in it" not in page.text
     assert "did not compare" in page.text and "This training did not measure it." in page.text

@@ -255,8 +255,8 @@ def _pictures(scores: Sequence[Score], predicted: pa.Table | None, curves: Mappi
 
 def _curves(predicted: pa.Table, scores: Sequence[Score]) -> dict[str, dict[str, Curve]]:
     """Scores and truth per split and model, of the faces that the split's network judged; none without both classes."""
-    found = {}
-    for split, column in (("cv_unseen_talkers", UNSEEN), ("cv", NETWORK)):
+    found, by_videos = {}, "test" if _of(scores, "test", AP) else "cv"
+    for split, column in (("cv_unseen_talkers", UNSEEN), (by_videos, NETWORK)):
         if not _any(predicted, column):
             continue
         judged = predicted.filter(pc.field(column).is_valid() & pc.field("y").is_valid())
