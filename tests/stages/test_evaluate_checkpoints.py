@@ -7,16 +7,21 @@ import io
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
 import av
 import filmed
 import pytest
+import torch
+from safetensors.torch import save
 
 from avlake import cli
 from avlake.learn import speakers
 from avlake.learn.average_precision import average_precision, evaluate
+from avlake.learn.speaker_checkpoints import dump
+from avlake.learn.speaker_net import SpeakerNet
 from avlake.runner import run
 from avlake.settings import Settings
 
@@ -158,6 +163,29 @@ def test_a_wrong_request_says_so_and_prints_nothing(
     Path("file").write_text("")
     done = avlake(filmed.PIPELINE, *words)
     assert (done.code, done.out) == (code, "") and said in done.err
+
+
+def test_checkpoints_of_the_network_itself_are_judged_or_refused(
+    avlake: Avlake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(speakers, "LEARNER", speakers.SpeakersLearner())
+    about = {"measured": {"face_tracks": asdict(filmed.model().measured["face_tracks"])}, "drops": [], "videos": ["a"]}
+    Path("nets").mkdir()
+    Path("nets/untrained.safetensors").write_bytes(dump(SpeakerNet().state_dict(), about))
+    older = dump(SpeakerNet().state_dict(), about | {"network": "older"})
+    Path("nets/older.safetensors").write_bytes(older)
+    Path("nets/no header.safetensors").write_bytes(save({"weight": torch.zeros(1)}))
+    done = avlake(filmed.PIPELINE, "--checkpoint", "nets", "--predictions", "said", "--format", "csv")
+    assert done.code == 0 and [(r["checkpoint"], r["videos"]) for r in done.rows()] == [
+        ("untrained", "unseen"),
+        ("untrained", "seen"),
+    ]
+    assert all(row["missing"] == "0" and 0 < float(row["average_precision"]) <= 1 for row in done.rows())
+    truth = filmed.as_csv(filmed.annotated("a")).splitlines()
+    figure = evaluate(truth, Path("said/untrained/a.csv").read_text().splitlines()).average_precision
+    assert float(done.rows()[1]["average_precision"]) == pytest.approx(figure)
+    assert "older is not evaluated: " in done.err and "of version older of the network" in done.err
+    assert "no header is not evaluated: " in done.err and "no checkpoint of active_speaker" in done.err
 
 
 def test_files_are_judged_without_checkpoints(avlake: Avlake) -> None:
