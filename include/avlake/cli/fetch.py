@@ -25,7 +25,7 @@ app = typer.Typer()
 @app.command()
 def fetch(
     dataset: Annotated[str | None, typer.Argument(metavar="DATASET", help="default: list what can be fetched")] = None,
-    kinds: Annotated[list[str] | None, typer.Argument(metavar="[WHAT]...", help="of it; default all")] = None,
+    kinds: Annotated[list[str] | None, typer.Argument(metavar="WHAT", help="of it; default all")] = None,
     to: Annotated[str | None, typer.Option(metavar="FOLDER|URI", help="the landing; default AVLAKE_LANDING")] = None,
     drop: Annotated[
         str | None, typer.Option(help="YYYY-MM-DD; default the one fetched last, or begun, else today's")
@@ -89,8 +89,12 @@ def _words(done: FetchReport, dataset: str, to: str | None) -> list[str]:
             f"set {', '.join(done.unchecked)} to a list of md5sum or sha256sum"
         )
     if done.delivered:
+        kinds = [remote.kind for name, remote in fetching.fetchable() if name == dataset]
+        left = kinds[max(kinds.index(one.kind) for one in done.files) + 1 :]
         runs = " or ".join(f"`avlake run {name}`" for name, one in PIPELINES.items() if one.dataset.name == dataset)
-        lines.append(f"drop  {done.uri}; next: {runs}" + (f" with --source {to}" if to else ""))
+        run = runs + (f" with --source {to}" if to else "")
+        then = f"`avlake fetch {dataset} {' '.join(left)}`, or your own into the same folder, then " if left else ""
+        lines.append(f"drop  {done.uri}; next: {then}{run}")
     elif any(one.may_come for one in done.files):
         lines.append(
             f"{done.uri} gets nothing yet, for some files may still come: run this again to go on, "
