@@ -41,12 +41,14 @@ def face(left: int, top: int = 80, side: int = 60) -> Face:
     return Face(0.9, left, top, side, side, np.zeros((6, 2)))
 
 
-def talkers(*seeds: int, switch_at_s: float = 1e9, flash_s: tuple[float, float] = (9e9, 9e9)) -> Callable[..., Pixels]:
-    """A room 224 x 168 with a head at 30 and one at 130; after the switch another room with other heads."""
+def talkers(
+    *seeds: int, switch_at_s: float = 1e9, room_after: int = 140, flash_s: tuple[float, float] = (9e9, 9e9)
+) -> Callable[[float], Pixels]:
+    """A room 224 x 168 with a head at 30 and one at 130; after the switch perhaps another room, with other heads."""
 
     def draw(time_s: float) -> Pixels:
         shown = seeds[:2] if time_s < switch_at_s else seeds[2:]
-        picture = np.full((168, 224), 40 if time_s < switch_at_s else 140, np.uint8)
+        picture = np.full((168, 224), 40 if time_s < switch_at_s else room_after, np.uint8)
         for seed, left in zip(shown, (30, 130), strict=False):
             blocks = np.random.default_rng(seed).integers(60, 220, (6, 6), dtype=np.uint8)
             picture[52:112, left : left + 60] = np.kron(blocks, np.ones((10, 10), np.uint8))
@@ -112,8 +114,10 @@ def test_a_moving_face_is_followed():
     assert spans(rows) == [(0, 19, 20)]
 
 
-def test_a_cut_ends_tracks_though_the_next_face_is_at_the_same_place():
-    rows = tracks(make_clip(talkers(1, 2, 3, 4, switch_at_s=0.4), seconds=0.8), lambda index: [face(30), face(130)])
+@pytest.mark.parametrize(("after", "room"), [((3, 4), 140), ((1, 2), 140), ((3, 4), 40)])
+def test_a_cut_to_another_room_or_to_others_ends_tracks_though_faces_are_at_the_same_place(after, room):
+    content = make_clip(talkers(1, 2, *after, switch_at_s=0.4, room_after=room), seconds=0.8)
+    rows = tracks(content, lambda index: [face(30), face(130)])
     assert sorted(spans(rows)) == [(0, 9, 10)] * 2 + [(10, 19, 10)] * 2
 
 
