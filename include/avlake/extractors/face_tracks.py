@@ -66,7 +66,7 @@ class FaceTracks(base.Extractor):
             "frame_timestamp": pa.list_(pa.float64()),  # s, as annotated, else of the video's frame
             "x1": pa.list_(
                 pa.float32()
-            ),  # edges of the box as told, shares of the frame's width and height: up to 1000
+            ),  # edges of the box as told: shares of the frame's size, at most 1000
             "y1": pa.list_(pa.float32()),
             "x2": pa.list_(pa.float32()),
             "y2": pa.list_(pa.float32()),
