@@ -42,6 +42,18 @@ def test_labels_come_in_and_go_out(tmp_path: Path) -> None:
     assert "0 labels of podcasts added" in labels(tmp_path, "import", "out.json", "--by", "ann").stderr
 
 
+def test_talkers_of_face_tracks_come_in_and_go_out(tmp_path: Path) -> None:
+    (tmp_path / "talkers.csv").write_text(
+        "entity_id,talker,audible\nfilm_0.00_2.96:1,s1,True\nfilm_0.00_2.96:2,,False\n"
+    )
+    done = labels(tmp_path, "import", "talkers.csv", "--by", "ann")
+    assert (done.returncode, done.stdout) == (0, "")
+    for said in ("1 labels of ava added", "1 fields are empty", "not read: audible", "avlake run active_speaker"):
+        assert said in done.stderr
+    (row,) = csv.DictReader(io.StringIO(labels(tmp_path, "export", "--pipeline", "active_speaker").stdout))
+    assert (row["item"], row["name"], row["value"]) == ("film", "talker:film_0.00_2.96:1", "s1")
+
+
 def test_a_wrong_request_is_told_and_changes_nothing(tmp_path: Path) -> None:
     (tmp_path / "slip.csv").write_text("item,value\na,sfx\nb,loud\n")
     slip = labels(tmp_path, "import", "slip.csv", "--by", "ann")

@@ -93,6 +93,13 @@ def test_a_weight_is_so_many_rows(rows: list[tuple[bool, int, int]]) -> None:
     assert found == pytest.approx(literal([*np.repeat(y, weight)], [*np.repeat(score, weight)]), abs=1e-12)
 
 
+def test_faces_of_a_group_have_its_weight() -> None:
+    rng = np.random.default_rng(6)
+    y, score, group, weights = rng.random(60) < 0.4, rng.integers(0, 9, 60), rng.integers(0, 5, 60), [[1, 0, 2, 1, 3]]
+    by_group = average_precisions(y, score, weights, group)
+    assert by_group.tolist() == average_precisions(y, score, np.array(weights)[:, group]).tolist()
+
+
 def test_draws_are_alike_however_many_are_held_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(2)
     y, score, weights = rng.random(50) < 0.4, rng.random(50), rng.integers(0, 3, (30, 50))

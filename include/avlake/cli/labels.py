@@ -35,8 +35,9 @@ def labels_import(
     """Take people's labels from a file into the lake, all of them or none.
 
     A row names a file (item, file, path or video_id) and says what it is: in a column `value` (or class) with what is
-    labelled in `name`, or in a column named like that: sound, outro_start_s. Parts have start_s and end_s. Empty fields
-    are skipped; `unknown` takes back; `none` says there is none. Importing a file again adds nothing.
+    labelled in `name`, or in a column named like that: sound, outro_start_s. Parts have start_s and end_s, face tracks
+    entity_id. Empty fields are skipped; `unknown` takes back; `none` says there is none. Importing a file again adds
+    nothing.
     """
     done = labelling.import_file(load_settings(), file=file, who=by, pipeline=pipeline, dry_run=dry_run)
     labelled = get_pipeline(done.pipeline).dataset.name
