@@ -64,9 +64,7 @@ class FaceTracks(base.Extractor):
             "end_s": pa.float64(),
             "faces": pa.int32(),  # n, the length of each list
             "frame_timestamp": pa.list_(pa.float64()),  # s, as annotated, else of the video's frame
-            "x1": pa.list_(
-                pa.float32()
-            ),  # edges of the box as told: shares of the frame's size, at most 1000
+            "x1": pa.list_(pa.float32()),  # edges of the box as told: shares of the frame's size, at most 1000
             "y1": pa.list_(pa.float32()),
             "x2": pa.list_(pa.float32()),
             "y2": pa.list_(pa.float32()),
