@@ -28,7 +28,7 @@ from avlake.learn.speaker_plots import Curve, Learned
 from avlake.pipelines import get_pipeline
 from avlake.stages.pages.base import Page, html, left, quarantine
 from avlake.stages.pages.decisions import decided_by, exists
-from avlake.stages.pages.scenes import looked_at
+from avlake.stages.pages.scenes import KEYS, looked_at
 from avlake.storage import Store
 from avlake.thresholds import ActiveSpeakerThresholds
 
@@ -161,8 +161,12 @@ class _Said:
         return otherwise if data is None else json.loads(data)
 
     def predictions(self) -> pa.Table | None:
-        data = self._read("predictions.parquet")
-        return None if data is None else pq.read_table(io.BytesIO(data), read_dictionary=["file_id", "track_id"])
+        """A row per face judged, without what no page shows: there may be millions."""
+        if (data := self._read("predictions.parquet")) is None:
+            return None
+        file = pq.ParquetFile(io.BytesIO(data), read_dictionary=["file_id", "track_id", "label"])
+        wanted = {*KEYS, "label", "y", NETWORK, UNSEEN, *BASELINES}
+        return file.read(columns=[name for name in file.schema_arrow.names if name in wanted])
 
 
 def _any(predicted: pa.Table, column: str) -> bool:
