@@ -170,8 +170,9 @@ def said_of_itself(rows: list[dict[str, Any]]) -> dict[str, bytes]:
         for kind in ("middle", "2_faces"):
             figures += [score("network", split, 0.77, f"average_precision_{kind}")]
     epochs = [{"epoch": i, "loss": 1 / i, "validation_loss": 2 / i, "validation_ap": 1 - 1 / i} for i in range(1, 6)]
+    pretraining = {"scenes": 3, "least": 8, "used": False}
     values = {
-        "features.json": {"parameters": 812345, "options": {"epochs": 40, "augment": True}},
+        "features.json": {"parameters": 812345, "options": {"augment": True}, "pretraining": pretraining},
         "metrics.json": figures,
         "curves.json": {"network": epochs, "fold_1": [one | {"validation_loss": None} for one in epochs]},
         "verdict.json": {"words": ["It hears who speaks.", "It is a test."]},
@@ -244,6 +245,12 @@ def test_what_the_two_add_is_said_with_their_sign(page: Page) -> None:
     assert added in page.text
     added = "Pre-training by synchrony adds +0.010 to the average precision (videos never seen, 95 % interval [-0.040, "
     assert f"{added}+0.060]); that it makes a difference is not shown." in page.text
+
+
+def test_why_there_was_no_pre_training_is_said(page: Page) -> None:
+    assert "Pre-training was not tried: the lake has 3 scenes of talking heads to learn from, and it takes 8." in (
+        page.text
+    )
 
 
 def test_sizes_and_crowds(page: Page) -> None:

@@ -105,6 +105,7 @@ def render(page: Page) -> bytes:
         stale=content_hash(con, TABLE) != chosen.gold_version,
         parameters=features.get("parameters"),
         options=features.get("options") or {},
+        pretraining=features.get("pretraining"),
         words=said.json(VERDICT, {}).get("words", []),
         headline=[(title, interval(_of(scores, split, AP)[NETWORK])) for split, title in splits.items()],
         chance=None if predicted is None else pc.mean(predicted["y"]).as_py(),
