@@ -2,9 +2,12 @@
 
 Faces of a scene are not independent, so the bootstrap draws whole scenes, with replacement (Efron & Tibshirani 1993,
 ch. 8; percentile intervals). Every model meets the same draws, so that the interval of a difference is a paired one.
-A drawn table has its rows in no order, so there those of equal score count in a random one; in the figure itself they
-count in that of the rows, as the metric has it. Scenes that share their people are not quite independent either: where
-a handful of people is in all of them, the intervals are rather too narrow.
+Scenes that share their people are not quite independent either: where a handful of people is in all of them, the
+intervals are rather too narrow.
+
+Faces of equal score, as two on screen have by loudness alone, count in a random order, the same for all models: the
+metric takes them in the order of rows, but a drawn table has none, and rows that lie together are of one track, which
+would lift `always_speaking` above the share of faces that are heard. Without equal scores the figure is the official.
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ Bools = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Faces:
-    """Labelled faces, sorted by video, track and time: in that order those of equal score count."""
+    """Labelled faces, in any order."""
 
     y: Bools  # (n,) speaks and is heard
     scene: npt.NDArray[np.generic]  # (n,) what is drawn as one: any names or numbers
@@ -61,8 +64,9 @@ def scores_of_faces(
         """The figure, and then that of each draw of scenes."""
         key = model, some.tobytes()
         if key not in done:
-            own, order = average_precision(faces.y[some], said[model][some]), shuffled[some[shuffled]]
-            done[key] = np.append(own, average_precisions(faces.y[order], said[model][order], draws, code[order]))
+            order = shuffled[some[shuffled]]
+            y, scores = faces.y[order], said[model][order]
+            done[key] = np.append(average_precision(y, scores), average_precisions(y, scores, draws, code[order]))
         return done[key]
 
     def score(model: str, metric: str, values: Floats, some: Bools) -> Score:
