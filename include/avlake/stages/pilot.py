@@ -2,8 +2,7 @@
 
 The drawn files are dealt into drops: some of a single file, then the rest. So each step is seen with little and with
 much to do, which tells what it costs by itself from what each file adds (`Step`). What a file costs in the sandbox is
-measured file by file. Everything runs once before, in a lake that does not count, so that imports are not taken for
-work.
+measured file by file. All runs once before, in a lake that does not count, so that imports are not taken for work.
 """
 
 from __future__ import annotations
