@@ -48,7 +48,7 @@ def video_files(asked: Asked) -> list[RemoteFile]:
     named: dict[str, str] = {}
     unusable = 0
     for name in asked.text(asked.settings.ava_video_list).split():
-        if is_recording(name, "video") and "/" not in name and not name.startswith("."):
+        if is_recording(name, "video"):
             named.setdefault(name.rpartition(".")[0], name)
         else:
             unusable += 1
