@@ -58,6 +58,18 @@ def test_gold_of_tracks_that_the_lake_lacks_is_refused(tmp_path: Path) -> None:
         scenes_in(world, tmp_path)
 
 
+def test_a_file_in_two_drops_is_read_from_the_one_that_gold_says(tmp_path: Path) -> None:
+    world, old = World(), World()
+    old.add("v", "a", opens=moving(1, N), heard=moving(7, N), audible=True)
+    world.add("v", "a", opens=moving(1, N), heard=moving(8, N), audible=True)
+    earlier = old.silver[0] | {"drop_date": "2025-01-01"}
+    for order in ([earlier, *world.silver], [*world.silver, earlier]):
+        (track,) = read_tracks(world.con(), TABLE, World(order, world.gold), tmp_path)
+        assert np.allclose(track.log_mel.mean(axis=(1, 2)), -10 + 8 * moving(8, N), atol=0.02)
+        (unknown,) = read_unlabelled(World(order), tmp_path, [])
+        assert unknown.drop == "ava/2026-01-01"
+
+
 def test_damaged_measurements_are_refused(tmp_path: Path) -> None:
     world = two_talkers(videos=2)
     world.silver[0]["log_mel"] = world.silver[0]["log_mel"][:-2]

@@ -33,7 +33,15 @@ UNHEARD = LABELS.index("SPEAKING_NOT_AUDIBLE")
 PIXELS = ("crops", "crop_bytes", "log_mel", "mfcc")
 FILES = ("looks", "sound")
 EMPTY = Pixels(np.zeros(0, np.bool_), np.zeros((0, SIDE, SIDE), np.uint8), np.zeros((0, STEPS, BANDS), np.float16))
-FACTS = ("video_id", "drop", "split", "subject_id", "scene")  # columns of gold that a track has one of
+FACTS = (
+    "file_id",
+    "track_id",
+    "video_id",
+    "drop",
+    "split",
+    "subject_id",
+    "scene",
+)  # columns of gold that a track has one of
 OF_A_FACE = {  # columns of gold, one value per face, and what they are kept as
     "part": np.int32,
     "face_index": np.int32,
@@ -115,57 +123,63 @@ def read_tracks(con: duckdb.DuckDBPyConnection, table: str, silver: Silver, fold
     Raises:
         WorkError: where gold has faces that the lake does not, or what the lake has is damaged.
     """
+    lists = ", ".join(f"list({name} ORDER BY frame_timestamp, part, face_index) AS {name}" for name in OF_A_FACE)
     gold = con.sql(f"""
-        SELECT file_id, track_id, video_id, dataset || '/' || drop_date AS "drop", split, subject_id, scene,
-            part, face_index, frame_timestamp, x1, y1, x2, y2, coalesce(face_px, 0) AS face_px,
-            coalesce(faces_on_screen, 1) AS faces_on_screen,
-            CASE WHEN audible THEN {AUDIBLE} WHEN label = '{LABELS[UNHEARD]}' THEN {UNHEARD}
-                WHEN audible IS NULL THEN -1 ELSE 0 END AS labels,
-            coalesce(kept, false) AS kept, coalesce(trains, false) AS trains
-        FROM {table} SEMI JOIN (SELECT DISTINCT file_id, scene FROM {table} WHERE kept) AS told USING (file_id, scene)
-        ORDER BY file_id, track_id, frame_timestamp, part, face_index""").to_arrow_table()
-    faces = {name: gold.column(name).to_numpy().astype(kind) for name, kind in OF_A_FACE.items()}
-    boxes = np.column_stack([faces[edge] for edge in ("x1", "y1", "x2", "y2")])
-    wanted = _by_track(gold)
-    first: dict[tuple[str, str, int], int] = {}
-    with Cache(folder) as cache:
-        for batch, row in _rows(silver, PIXELS):
-            key = (batch.column("file_id")[row].as_py(), batch.column("track_id")[row].as_py())
-            if key in wanted:
-                first[(*key, batch.column("part")[row].as_py())] = cache.add(batch, row)
-        pixels = cache.pixels()
-    found = []
-    for (file_id, track_id), rows in wanted.items():
-        parts = np.unique(faces["part"][rows]).tolist()
-        if lacking := [part for part in parts if (file_id, track_id, part) not in first]:
-            raise WorkError(
-                f"{table} has part {lacking[0]} of track {track_id}, which {SILVER} lacks: run the pipeline again, so "
-                "that gold is made of what is there"
-            )
-        begins = {part: first[file_id, track_id, part] for part in parts}
-        at = np.array([begins[part] for part in faces["part"][rows].tolist()]) + faces["face_index"][rows]
-        one = {name: gold.column(name)[int(rows[0])].as_py() for name in FACTS}
-        found.append(
-            Track(
-                file_id=file_id,
-                video_id=one["video_id"],
-                drop=one["drop"],
-                split=one["split"],
-                track_id=track_id,
-                talker=one["subject_id"],
-                scene=one["scene"],
-                times=faces["frame_timestamp"][rows],
-                boxes=boxes[rows],
-                labels=faces["labels"][rows],
-                kept=faces["kept"][rows],
-                trains=faces["trains"][rows],
-                face_px=faces["face_px"][rows],
-                faces_on_screen=faces["faces_on_screen"][rows],
-                rows=at,
-                pixels=pixels,
-            )
+        WITH faces AS (
+            SELECT * REPLACE (
+                    coalesce(face_px, 0) AS face_px, coalesce(faces_on_screen, 1) AS faces_on_screen,
+                    coalesce(kept, false) AS kept, coalesce(trains, false) AS trains
+                ),
+                dataset || '/' || drop_date AS "drop",
+                CASE WHEN audible THEN {AUDIBLE} WHEN label = '{LABELS[UNHEARD]}' THEN {UNHEARD}
+                    WHEN audible IS NULL THEN -1 ELSE 0 END AS labels
+            FROM {table}
+            SEMI JOIN (SELECT DISTINCT file_id, scene FROM {table} WHERE kept) AS told USING (file_id, scene)
         )
-    return sorted(found, key=lambda track: (track.video_id, track.track_id, track.file_id))
+        SELECT {", ".join(FACTS)}, {lists} FROM faces GROUP BY ALL ORDER BY video_id, track_id, file_id
+    """).to_arrow_table()
+    wanted = {(one["drop"], one["file_id"], one["track_id"]) for one in gold.select(FACTS).to_pylist()}
+    first: dict[tuple[str, str, str], dict[int, int]] = {}
+    with Cache(folder) as cache:
+        for batch, row in _rows(silver, ("dataset", "drop_date", *PIXELS)):
+            key = (_drop(batch, row), *(batch.column(name)[row].as_py() for name in ("file_id", "track_id")))
+            if key in wanted:
+                first.setdefault(key, {})[batch.column("part")[row].as_py()] = cache.add(batch, row)
+        pixels = cache.pixels()
+    return [_as_gold_says(gold, row, first, pixels) for row in range(len(gold))]
+
+
+def _as_gold_says(gold: pa.Table, row: int, first: dict[tuple[str, str, str], dict[int, int]], pixels: Pixels) -> Track:
+    """One track; `first` says where each part of it is in `pixels`."""
+    one = {name: gold.column(name)[row].as_py() for name in FACTS}
+    faces = {
+        name: gold.column(name)[row].values.to_numpy(zero_copy_only=False).astype(kind)
+        for name, kind in OF_A_FACE.items()
+    }
+    begins = first.get((one["drop"], one["file_id"], one["track_id"]), {})
+    if lacking := sorted(set(faces["part"].tolist()) - begins.keys()):
+        raise WorkError(
+            f"gold has part {lacking[0]} of track {one['track_id']}, which {SILVER} lacks: run the pipeline again, so "
+            "that gold is made of what is there"
+        )
+    return Track(
+        file_id=one["file_id"],
+        video_id=one["video_id"],
+        drop=one["drop"],
+        split=one["split"],
+        track_id=one["track_id"],
+        talker=one["subject_id"],
+        scene=one["scene"],
+        times=faces["frame_timestamp"],
+        boxes=np.column_stack([faces[edge] for edge in ("x1", "y1", "x2", "y2")]),
+        labels=faces["labels"],
+        kept=faces["kept"],
+        trains=faces["trains"],
+        face_px=faces["face_px"],
+        faces_on_screen=faces["faces_on_screen"],
+        rows=np.array([begins[part] for part in faces["part"].tolist()]) + faces["face_index"],
+        pixels=pixels,
+    )
 
 
 def read_unlabelled(silver: Silver, folder: Path, skip: Iterable[str]) -> list[Track]:
@@ -182,7 +196,10 @@ def read_unlabelled(silver: Silver, folder: Path, skip: Iterable[str]) -> list[T
             if batch.column("file_id")[row].as_py() not in left_out:
                 found.append(_as_measured(batch, [row], cache))
         pixels = cache.pixels()
-    return _in_scenes([replace(track, pixels=pixels) for track in found])
+    last: dict[str, str] = {}
+    for track in found:  # a file may be in several drops
+        last[track.file_id] = max(track.drop, last.get(track.file_id, ""))
+    return _in_scenes([replace(track, pixels=pixels) for track in found if track.drop == last[track.file_id]])
 
 
 def tracks_of(batch: pa.RecordBatch) -> list[Track]:
@@ -197,20 +214,14 @@ def tracks_of(batch: pa.RecordBatch) -> list[Track]:
     return _in_scenes([replace(track, pixels=pixels) for track in tracks])
 
 
-def _by_track(gold: pa.Table) -> dict[tuple[str, str], Array]:
-    """The rows of each track, by file and track: those of a track follow each other."""
-    names = [gold.column(name).combine_chunks().dictionary_encode() for name in ("file_id", "track_id")]
-    codes = [np.asarray(one.indices) for one in names]
-    changes = np.flatnonzero((codes[0][1:] != codes[0][:-1]) | (codes[1][1:] != codes[1][:-1])) + 1
-    runs = [rows for rows in np.split(np.arange(len(gold)), changes) if len(rows)]
-    file_ids, track_ids = (one.dictionary.to_pylist() for one in names)
-    return {(file_ids[codes[0][rows[0]]], track_ids[codes[1][rows[0]]]): rows for rows in runs}
-
-
 def _rows(silver: Silver, columns: Iterable[str]) -> Iterator[tuple[pa.RecordBatch, int]]:
     for batch in silver.rows(SILVER, ("file_id", "track_id", "part", *columns)):
         for row in range(batch.num_rows):
             yield batch, row
+
+
+def _drop(batch: pa.RecordBatch, row: int) -> str:
+    return f"{batch.column('dataset')[row].as_py()}/{batch.column('drop_date')[row].as_py()}"
 
 
 def _as_measured(batch: pa.RecordBatch, rows: list[int], cache: Cache) -> Track:
