@@ -61,14 +61,29 @@ class Trial:
     scores: Mapping[tuple[str, str], list[Array]]  # by model and `by`: (n,) of each track, NaN where nobody asked
 
 
+class Stopped(Exception):
+    """A training is not to go on."""
+
+
 class Counter:
     """Epochs done of all trainings together, so that the time left is that of the whole."""
 
     def __init__(self, progress: Progress, total: int) -> None:
         self._say, self._total, self._done = progress, total, dict[str, int]()
-        self._lock = threading.Lock()
+        self._lock, self._stopped = threading.Lock(), False
+
+    def stop(self) -> None:
+        """Let every training end with its epoch: another one has failed, or somebody wants no more."""
+        self._stopped = True
 
     def tell(self, name: str, words: str, done: int) -> None:
+        """Say how many epochs of a training are done.
+
+        Raises:
+            Stopped: if it is not to go on.
+        """
+        if self._stopped:
+            raise Stopped
         with self._lock:
             self._done[name] = done
             self._say(words, min(self._total, sum(self._done.values())), self._total)
@@ -159,6 +174,7 @@ def run(
             for name, future in waiting.items():
                 fitted[name] = future.result()
         except BaseException:
+            counter.stop()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return Trial(fitted, scores)
