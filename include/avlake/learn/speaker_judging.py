@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ def judge(net: SpeakerNet, scenes: Sequence[Scene]) -> list[Array]:
     net.eval()
     device = next(net.parameters()).device
     for some in _batches(scenes):
-        with torch.inference_mode(), mixed(device):
+        with one_thread(), torch.inference_mode(), mixed(device):
             logits = net(batch_of(some).to(device)).logits
         scores = torch.sigmoid(logits.double()).cpu().numpy()
         for scene, score in zip(some, scores, strict=True):
@@ -49,6 +50,17 @@ def _batches(scenes: Sequence[Scene]) -> Iterator[list[Scene]]:
         some.append(scene)
     if some:
         yield some
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute in this thread alone: several get into each other's way, and add in another order."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def mixed(device: torch.device) -> torch.autocast:

@@ -25,7 +25,7 @@ from avlake.learn.average_precision import average_precision
 from avlake.learn.speaker_batch import Batch, batch_of
 from avlake.learn.speaker_checkpoints import State, dump, parse
 from avlake.learn.speaker_data import AUDIBLE, Scene
-from avlake.learn.speaker_judging import judge, mixed
+from avlake.learn.speaker_judging import judge, mixed, one_thread
 from avlake.learn.speaker_loss import augmented, pretraining_loss, training_loss
 from avlake.learn.speaker_net import SpeakerNet
 from avlake.storage import Store
@@ -132,8 +132,20 @@ def fit(
     Raises:
         WorkError: if the loss is not finite.
     """
+    with one_thread():
+        return _fit(name, train, validation, recipe, workshop, start, progress)
+
+
+def _fit(
+    name: str,
+    train: Sequence[Scene],
+    validation: Sequence[Scene],
+    recipe: Recipe,
+    workshop: Workshop,
+    start: State | None,
+    progress: Callable[[int], None],
+) -> Fitted:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    torch.set_num_threads(1)  # of this thread: more of them get into each other's way, and add in another order
     run = _begin(recipe, device, start)
     told = {"recipe": asdict(recipe), "scenes": [len(train), len(validation)], "device": device.type}
     finished, saved = _go_on(run, workshop.read(name), told), time.monotonic()
