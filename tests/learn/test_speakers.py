@@ -172,6 +172,20 @@ def test_too_little_is_refused_with_what_is_missing(tmp_path: Path) -> None:
         trained(silence, tmp_path)
 
 
+def test_strangers_nobody_else_speaks_for_are_not_judged(tmp_path: Path) -> None:
+    """Whoever is left to learn from when two are held out is never heard: of that nothing can be learned."""
+    world = World()
+    for video, (names, heard) in enumerate(((("ann", "bob"), 0), (("ann", "bob"), 0), (("cy", "di"), None))):
+        for track, name in enumerate(names):
+            opens, said = moving(video * 2 + track, 12), moving(video * 2, 12)
+            world.add(f"v{video}", f"{track}", opens=opens, heard=said, audible=track == heard, talker=name)
+    one = trained(world, tmp_path, compare=False, epochs=1)
+    figures = {(score.split, score.model): score.n for score in one.scores if score.metric == "average_precision"}
+    assert figures["cv", "network"] == 3 * 2 * 12
+    unseen = pq.read_table(io.BytesIO(one.files["predictions.parquet"])).to_pandas().groupby("subject_id")
+    assert unseen["network_unseen_talkers"].count().to_dict() == {"ann": 0, "bob": 0, "cy": 12, "di": 12}
+
+
 def test_of_many_videos_gold_s_own_split_judges(tmp_path: Path) -> None:
     world = two_talkers(videos=30, n=6)
     for row in world.gold:

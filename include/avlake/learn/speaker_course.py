@@ -15,7 +15,7 @@ from avlake.learn.speaker_data import AUDIBLE, Scene, Track
 from avlake.learn.speaker_folds import Fold, talker_folds, video_folds
 from avlake.learn.speaker_pretraining import FEWEST, MODEL
 from avlake.learn.speaker_training import Fitted, Recipe, Workshop, fit
-from avlake.learn.speaker_trial import Counter, Plan, Trial, folds_of, last, run
+from avlake.learn.speaker_trial import Counter, Plan, Trial, folds_of, last, mixed, run
 from avlake.thresholds import ActiveSpeakerThresholds
 
 NETWORK = "network"
@@ -130,13 +130,14 @@ class Course:
         test = np.flatnonzero([scene.split == TEST for scene in self.scenes])
         both = {videos[i] for i in test if counts[i].all()}
         found: dict[str, list[Fold]] = {}
-        if len(set(videos)) >= MANY_VIDEOS and len(both) >= TEST_VIDEOS:
-            others = np.setdiff1d(np.arange(len(videos)), test)
+        others = np.setdiff1d(np.arange(len(videos)), test)
+        if len(set(videos)) >= MANY_VIDEOS and len(both) >= TEST_VIDEOS and mixed(self.scenes, others):
             found[SPLIT] = [Fold(frozenset(videos[i] for i in test), others, test)]
         else:
             found[VIDEOS] = video_folds(videos, counts[:, 0], counts[:, 1])
-        if folds := talker_folds([scene.talkers for scene in self.scenes]):
-            found[TALKERS] = folds
+        folds = talker_folds([scene.talkers for scene in self.scenes])
+        if able := [fold for fold in folds if mixed(self.scenes, fold.train)]:
+            found[TALKERS] = able
         return found
 
     def about(self, plan: Plan, fitted: Fitted) -> dict[str, Any]:
