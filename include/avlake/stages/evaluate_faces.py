@@ -44,7 +44,7 @@ NOTHING = pa.schema(
 ).empty_table()
 SCENE = ("file_id", "scene")
 UNSEEN, SEEN = "unseen", "seen"  # in the training of a model
-KINDS = tuple(f"{AP}_{kind}" for kind in ("small", "middle", "large", "1_faces", "2_faces", "3_faces"))
+KINDS = ("small", "middle", "large", "1_faces", "2_faces", "3_faces")  # of faces, see `learn.speaker_scores`
 COLUMNS = ("checkpoint", "videos", AP, "ci_low", "ci_high", *KINDS, "faces", "speaking", "missing")
 
 
@@ -52,8 +52,9 @@ COLUMNS = ("checkpoint", "videos", AP, "ci_low", "ci_high", *KINDS, "faces", "sp
 class Evaluation:
     """A row in the order of `COLUMNS` per model and kind of videos; and what could not be done.
 
-    The figures are those of `learn.speaker_scores`, None where they are undefined; then how many faces were scored, how
-    many of them speak and are heard, and of how many the model says nothing: those count as the least likely to.
+    Average precision, its 95 % interval, that of each kind of faces, None where it is undefined; how many faces were
+    scored, how many of them speak and are heard, and of how many the model says nothing: those count as the least
+    likely to speak.
     """
 
     rows: list[tuple[Any, ...]]
@@ -216,7 +217,7 @@ def _figures(faces: pa.Table, scores: Array) -> list[float | int | None]:
     made = scores_of_faces(Faces(y, np.array(scene), px, on_screen), {AP: said}, split="", compared=AP)
     found = {one.metric: one for one in made}
     whole = found.get(AP)
-    values = [found[kind].value if kind in found else None for kind in KINDS]
+    values = [found[f"{AP}_{kind}"].value if f"{AP}_{kind}" in found else None for kind in KINDS]
     limits = [whole.value, whole.ci_low, whole.ci_high] if whole else [None] * 3
     return [*limits, *values, len(y), int(y.sum()), int(missing.sum())]
 
