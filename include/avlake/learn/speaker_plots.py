@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -119,19 +120,21 @@ def precision_recall(by_split: Mapping[str, Mapping[str, Curve]]) -> bytes:
 def learning(runs: Mapping[str, Learned]) -> bytes:
     """Loss, and average precision on the validation videos, over epochs: a line per training, a dot at its best epoch.
 
-    Where there are few trainings they have names and colours of their own.
+    Trainings whose names differ but for a number at the end, as those of folds, have one colour.
     """
-    figure, axes = new_figure(3.4, columns=2)
-    few = len(runs) <= len(COLOURS)
-    for i, (name, run) in enumerate(runs.items()):
-        style = {"color": COLOURS[i] if few else COLOURS[1], "lw": 1.0, "alpha": 0.9 if few else 0.45}
-        axes[0].plot(run.epoch, run.loss, label=name if few else None, **style)
-        axes[0].plot(run.epoch, run.validation_loss, ls="--", **style)
-        axes[1].plot(run.epoch, run.validation_ap, **style)
+    figure, axes = new_figure(3.6, columns=2)
+    colours: dict[str, str] = {}
+    for name, run in runs.items():
+        kind = re.sub(r"\W+\d+$", "", name)
+        label = None if kind in colours else kind
+        colour = colours.setdefault(kind, COLOURS[len(colours) % len(COLOURS)])
+        axes[0].plot(run.epoch, run.loss, color=colour, lw=1.0, alpha=0.6, label=label)
+        axes[0].plot(run.epoch, run.validation_loss, color=colour, lw=1.0, alpha=0.6, ls="--")
+        axes[1].plot(run.epoch, run.validation_ap, color=colour, lw=1.0, alpha=0.6)
         if np.isfinite(run.validation_loss).any():
             best = int(np.nanargmin(run.validation_loss))
-            axes[0].plot(run.epoch[best], run.validation_loss[best], "o", color=style["color"], ms=4)
-            axes[1].plot(run.epoch[best], run.validation_ap[best], "o", color=style["color"], ms=4)
+            axes[0].plot(run.epoch[best], run.validation_loss[best], "o", color=colour, ms=4)
+            axes[1].plot(run.epoch[best], run.validation_ap[best], "o", color=colour, ms=4)
     axes[0].set_title("loss: in training, and dashed on the validation videos", fontsize=9)
     axes[1].set_title("average precision on the validation videos", fontsize=9)
     axes[1].set_ylim(0, 1.02)
@@ -139,10 +142,8 @@ def learning(runs: Mapping[str, Learned]) -> bytes:
         ax.set_xlabel("epoch", fontsize=8)
         ax.xaxis.get_major_locator().set_params(integer=True)
         ax.grid(axis="y", color="#eaeef2")
-    if few:
-        figure.legend(
-            *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8, frameon=False
-        )
+    lines = axes[0].get_legend_handles_labels()
+    figure.legend(*lines, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     return to_png(figure)
 
 
