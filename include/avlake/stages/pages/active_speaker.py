@@ -72,8 +72,11 @@ DELIVERED = """
 SELECT drop_date AS "drop", source AS "file", {counts}
 FROM silver.labels WHERE dataset = ? GROUP BY ALL HAVING bool_or(subject_id IS NULL) ORDER BY ALL
 """
-OF_CSV = ("rows", "malformed_rows", "videos_missing", "boxes_without_video")
-OF_VIDEOS = ("unknown_labels", "contradictions")
+OF_CSV = {
+    **{"rows": "rows", "malformed_rows": "malformed", "videos_missing": "videos missing"},
+    "boxes_without_video": "their boxes",
+}
+OF_VIDEOS = {"unknown_labels": "unknown labels", "contradictions": "contradictions"}
 
 
 def render(page: Page) -> bytes:
@@ -134,11 +137,10 @@ def _delivered(page: Page) -> list[dict[str, Any]]:
     """What the annotations held that is of no use, by CSV; None where a CSV was too large to be read."""
     if not exists(page.con, "silver.labels"):
         return []
-    counts = [(name, "IS NULL") for name in OF_CSV] + [(name, "IS NOT NULL") for name in OF_VIDEOS]
     columns = [
-        f"""sum(try_cast(value AS BIGINT)) FILTER (name = '{name}' AND subject_id {whose})::BIGINT
-            AS "{name.replace("_", " ")}" """
-        for name, whose in counts
+        f"""sum(try_cast(value AS BIGINT)) FILTER (name = '{name}' AND subject_id {whose})::BIGINT AS "{title}\" """
+        for whose, counts in (("IS NULL", OF_CSV), ("IS NOT NULL", OF_VIDEOS))
+        for name, title in counts.items()
     ]
     return records(page.con, DELIVERED.format(counts=", ".join(columns)), [get_pipeline(page.pipeline).dataset.name])
 
