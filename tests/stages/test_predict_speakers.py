@@ -11,11 +11,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 import filmed
+import pyarrow as pa
 import pytest
 
 from avlake import cli
+from avlake.errors import Quarantined
+from avlake.extractors.face_tracks import FaceTracks
 from avlake.learn import speakers
 from avlake.learn.average_precision import evaluate
+from avlake.learn.speaker_checkpoints import dump
+from avlake.learn.speaker_net import SpeakerNet
 
 HEADER = "video_id,frame_timestamp,entity_id,x1,y1,x2,y2,score"
 SHARED = Path(__file__).parents[2].parent / "shared"
@@ -158,6 +163,14 @@ def test_without_a_model_it_says_what_to_run(avlake: Avlake, tmp_path: Path, mon
     monkeypatch.setenv("AVLAKE_URI", str(tmp_path / "empty"))
     done = predict(avlake, "a.mp4", "--annotations", "boxes.csv")
     assert done.code == 2 and f"avlake train {filmed.PIPELINE}" in done.err
+
+
+def test_a_video_in_which_no_face_was_found_is_said_to_have_none() -> None:
+    about = {"measured": {}, "drops": [], "videos": []}
+    network = speakers.SpeakersLearner().checkpoint(dump(SpeakerNet().state_dict(), about), "a checkpoint")
+    with pytest.raises(Quarantined, match="no face was found") as error:
+        network.boxes({"face_tracks": pa.RecordBatch.from_pylist([], schema=FaceTracks.table.schema)})
+    assert error.value.error_class == "no_face"
 
 
 @pytest.mark.train
