@@ -74,6 +74,22 @@ def test_an_entry_is_a_track_as_long_as_it_is_in_the_recording(faces: Settings, 
     ]
 
 
+def test_rows_that_are_tracks_already_stay_as_they_are(faces: Settings, exported: Exported) -> None:
+    lake, place = Lake.open(faces), {"file_id": file_id(NAMES["odd"]), "dataset": "voxforge", "drop_date": "2026-09-01"}
+    rows = [
+        place | {"track_id": track, "frame_timestamp": list(times), "start_s": times[0], "end_s": times[0] + 0.1}
+        for track, times in TIMES.items()
+    ]
+    made = pa.Table.from_pylist(rows)
+    table = Table("gold.tracks", "tracks", ("track_id",), made.schema, per_drop=False)
+    lake.replace_table(table, [made], expected_version=0)
+    publish(faces, run_id="tracks")
+    said = [one["json"] for one in samples(exported(faces, table.name, "webdataset"))]
+    assert {one["track_id"]: one["frame_timestamp"] for one in said} == {
+        track: list(times) for track, times in TIMES.items()
+    }
+
+
 def test_files_of_rows_have_one_a_face(faces: Settings, tmp_path: Path) -> None:
     done = export(faces, table=TABLE, to=str(tmp_path / "faces.csv"), form="csv")
     assert (done.rows, done.not_kept) == (5, 1)

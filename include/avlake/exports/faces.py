@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+import pyarrow as pa
+
 from avlake.exports.rows import Selection
 
 FACE = ("file_id", "track_id", "frame_timestamp")  # columns of a table whose rows are faces
@@ -20,8 +22,8 @@ def together(rows: Selection, *, by_track: bool) -> Selection:
     whether any of them is.
     """
     names = rows.schema.names
-    if not set(FACE) <= set(names):
-        return rows
+    if not set(FACE) <= set(names) or pa.types.is_nested(rows.schema.field(FACE[-1]).type):
+        return rows  # of a track, or of no faces
     same = [name for name in (*OF_VIDEO, *(OF_TRACK if by_track else ())) if name in names]
     columns = [*same, *_lists([name for name in names if name not in same])]
     if by_track:
