@@ -200,12 +200,15 @@ class SpeakerNet(nn.Module):
         features of either stream, were they jointly Gaussian: that takes each talker's own best combination.
         """
         frames = known.sum(1).clamp(min=1)[:, None, None].float()
-        sounds = times.sum(1).clamp(min=1)[:, None, None].float()
         x, y = standard(self.seen_heads(seen), known), standard(self.heard_heads(heard), times)
         p, q = standard(self.seen_joint(seen), known), standard(self.heard_joint(heard), times)
         eye = torch.eye(self.joint, device=seen.device)
         of_p = torch.linalg.inv(torch.einsum("ntk,ntl->nkl", p, p) / frames + RIDGE * eye)[:, None]
-        of_q = torch.linalg.inv(torch.einsum("mtk,mtl->mkl", q, q) / sounds + RIDGE * eye)[None]
+        # A face may be there for a part of the sound only: against what it may be compared with, at any lag, for else
+        # more could be explained than there is, and the logarithm below would be none.
+        near = F.max_pool1d(known[:, None].float(), 2 * LAGS + 1, 1, LAGS)[:, 0]
+        beside = torch.einsum("nt,mtk,mtl->nmkl", near, q, q) / frames[..., None]
+        of_q = torch.linalg.inv(beside + RIDGE * eye)
         share = torch.softmax(self.joint_lags, 0)
         total = seen.new_zeros((len(seen), len(heard)))
         for at, lag in enumerate(range(-LAGS, LAGS + 1)):
