@@ -189,6 +189,6 @@ def two_talkers(videos: int = 6, n: int = 24, talkers: Sequence[str] = (), heads
             is_heard = track == video % 2
             world.add(f"v{video}", f"v{video}:{track}", opens=opens, heard=heard, audible=is_heard, talker=name)
     for head in range(heads):
-        opens = moving(1000 + head, 30)
+        opens = moving(1000 + head, 60)
         world.add(f"h{head}", "face_0001", opens=opens, heard=opens, audible=None, dataset="voxceleb")
     return world

@@ -142,15 +142,17 @@ def test_the_network_sees_the_mouth_with_a_margin() -> None:
 
 def test_pre_training_takes_faces_that_are_alone_and_unlabelled(tmp_path: Path) -> None:
     world = two_talkers(videos=2, heads=3)
-    world.add("pair", "x", opens=moving(7, 30), heard=moving(7, 30), audible=None, dataset="voxceleb")
-    world.add("pair", "y", opens=moving(8, 30), heard=moving(7, 30), audible=None, dataset="voxceleb")
-    world.add("brief", "z", opens=moving(9, 12), heard=moving(9, 12), audible=None, dataset="voxceleb")
+    world.add("pair", "x", opens=moving(7, 60), heard=moving(7, 60), audible=None, dataset="voxceleb")
+    world.add("pair", "y", opens=moving(8, 60), heard=moving(7, 60), audible=None, dataset="voxceleb")
+    world.add("brief", "z", opens=moving(9, 40), heard=moving(9, 40), audible=None, dataset="voxceleb")
+    world.add("long", "u", opens=moving(6, 120), heard=moving(6, 120), audible=None, dataset="voxceleb")
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     tracks = read_tracks(world.con(), TABLE, world, tmp_path / "a")
     heads = talking_heads(world, tmp_path / "b", tracks)
-    assert {scene.video_id for scene in heads} == {"h0", "h1", "h2"}
-    assert all(len(scene.tracks) == 1 for scene in heads)
+    assert [scene.video_id for scene in heads] == ["h0", "h1", "h2", "long", "long"]
+    assert {scene.at.shape for scene in heads} == {(1, 50)}  # of one length, by which no sound is known
+    assert heads[-1].times[0] == pytest.approx(heads[-2].times[0] + 2)
 
 
 def test_pre_training_hears_no_recording_that_is_judged(tmp_path: Path) -> None:

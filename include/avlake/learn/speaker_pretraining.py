@@ -1,7 +1,8 @@
 """Learning by synchrony, without labels: which sound belongs to which lips?
 
-Taken are the lake's talking heads: faces that are alone on screen for a second or more, of videos that gold has no
-label of. Each scene's own sound is to be told from those of others (Chung & Zisserman 2016 did so with shifted sound).
+Taken are the lake's talking heads: faces that are alone on screen for two seconds, of videos that gold has no label of.
+Each scene's own sound is to be told from those of others (Chung & Zisserman 2016 did so with shifted sound); others are
+of another video or of another time of the same.
 Since a recording may be in the lake twice, under another name or in another cut, whatever sounds like a labelled scene
 is left out. Who a talking head shows is not known: so what is pre-trained is not judged on unseen talkers.
 """
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from avlake.learn.base import Silver
 
 MODEL = "pretraining"
-SHORTEST_S = 1.0
+PIECE = 50  # faces of a scene, 2 s at 25 per second: all alike, for a sound is not to be known by its length
 FEWEST = 8  # scenes; with fewer sounds to choose from there is little to learn
 SMOOTH, APART = 16, 8  # frames of 10 ms
 SAME_SHARE = 0.03  # of the words of a scene that another has, too: the same recording (of other recordings none are)
@@ -34,12 +35,14 @@ def talking_heads(silver: Silver, folder: Path, tracks: Sequence[Track]) -> list
     found = read_unlabelled(silver, folder, {track.file_id for track in tracks})
     videos = {(track.drop.partition("/")[0], track.video_id) for track in tracks}
     strangers = [track for track in found if (track.drop.partition("/")[0], track.video_id) not in videos]
-    heads = [
-        scene
-        for scene in scenes_of(strangers)
-        if len(scene.tracks) == 1 and scene.times[-1] - scene.times[0] >= SHORTEST_S
-    ]
+    heads = [piece for scene in scenes_of(strangers) if len(scene.tracks) == 1 for piece in pieces(scene)]
     return different(heads, scenes_of(tracks))
+
+
+def pieces(scene: Scene) -> list[Scene]:
+    """As many stretches of `PIECE` times as there are, one after the other."""
+    starts = range(0, len(scene.times) - PIECE + 1, PIECE)
+    return [Scene(scene.tracks, scene.times[i : i + PIECE], scene.at[:, i : i + PIECE]) for i in starts]
 
 
 def different(scenes: Iterable[Scene], from_these: Iterable[Scene]) -> list[Scene]:
