@@ -132,6 +132,19 @@ def test_padding_changes_nothing(tmp_path: Path) -> None:
     assert batch.mask.sum(dim=(1, 2)).tolist() == [scene.at.size for scene in scenes]
 
 
+def test_of_a_face_that_leaves_no_more_is_explained_than_there_is() -> None:
+    """What is heard while it is there may be all that is heard: the evidence stays a number, at any lag."""
+    torch.manual_seed(0)
+    net, t, n = SpeakerNet().eval(), 200, 12
+    signal = torch.randn(1, n, net.seen_joint.in_features)
+    seen, heard = torch.zeros(1, t, signal.shape[-1]), torch.zeros(1, t, signal.shape[-1])
+    seen[:, :n], heard[:, :n] = signal, signal
+    net.heard_joint.load_state_dict(net.seen_joint.state_dict())
+    known, times = torch.zeros(1, t, dtype=torch.bool), torch.ones(1, t, dtype=torch.bool)
+    known[:, :n] = True
+    assert torch.isfinite(net.agreement(seen, heard, known, times)).all()
+
+
 def test_the_network_sees_the_mouth_with_a_margin() -> None:
     crops = np.zeros((2, 112, 112), dtype=np.uint8)
     crops[1, 50:112, 24:88] = 200
