@@ -495,12 +495,3 @@ def test_a_wrong_request_is_told_what_there_is(
             wishes=Wishes(kinds, asked.get("--split")),
         )
     assert seen(landing) == []
-
-
-def test_the_official_addresses_have_pinned_checksums() -> None:
-    from avlake.datasets.remote import checksums
-
-    for remote in AVA.remotes:
-        pinned = checksums(Path(remote.checksums(load_settings())).read_text(), "the list")
-        assert len(pinned) == 162 and "ava_activespeaker_train_v1.0.tar.bz2" in pinned
-        assert remote.checksums(load_settings(ava_annotations="http://x/{split}", ava_videos="http://x/")) == ""

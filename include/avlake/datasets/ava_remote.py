@@ -3,7 +3,7 @@
 The addresses are settings. Some public tools take the archives from there (2019 to 2025), others from
 https://s3.amazonaws.com/ava-dataset/annotations/; the films and their list are the CVDF's, as the README of
 github.com/cvdfoundation/ava-dataset has it. None could be asked from where this was written. The publishers give no
-checksums: `ava_checksums.md5` holds those that another tool recorded, for the official addresses alone.
+checksums, so none is known unless AVLAKE_AVA_CHECKSUMS names some.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator
-from pathlib import Path
 from typing import IO
 
 from avlake.datasets.remote import Asked, Remote, RemoteFile, file_name, file_url
@@ -19,11 +18,9 @@ from avlake.errors import Quarantined, RequestError
 from avlake.media import archives
 from avlake.media.limits import Limits
 from avlake.media.media_types import is_recording
-from avlake.settings import Settings
 
 SPLITS = ("train", "val")
 SPLIT = re.compile(r"(?:^|[/_.-])(train|val)(?=[/_.-])", re.IGNORECASE)
-PINNED = Path(__file__).with_name("ava_checksums.md5")
 VIDEO_ID = re.compile(rb'\s*"?([\w-]{1,200})"?\s*,')
 LINE_MAX_BYTES = 10_000
 
@@ -106,17 +103,12 @@ def _video_ids(csv: IO[bytes]) -> set[str]:
     return {video_id.decode(errors="replace") for video_id in found - {b"video_id"}}
 
 
-def _checksums(settings: Settings, *used: str) -> str:
-    official = all(getattr(settings, name) == Settings.model_fields[name].default for name in used)
-    return settings.ava_checksums or (str(PINNED) if official else "")
-
-
 REMOTES = (
     Remote(
         kind="annotations",
         doc="the archives of CSVs, train and val",
         files=annotation_files,
-        checksums=lambda settings: _checksums(settings, "ava_annotations"),
+        checksums=lambda settings: settings.ava_checksums,
         setting="AVLAKE_AVA_CHECKSUMS",
         splits=SPLITS,
     ),
@@ -124,7 +116,7 @@ REMOTES = (
         kind="videos",
         doc="the films that the drop's annotations are about",
         files=video_files,
-        checksums=lambda settings: _checksums(settings, "ava_videos"),
+        checksums=lambda settings: settings.ava_checksums,
         setting="AVLAKE_AVA_CHECKSUMS",
         splits=SPLITS,
         may_lack=True,

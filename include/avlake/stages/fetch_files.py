@@ -199,7 +199,7 @@ class Run:
         if expected and found[kind] != expected:
             target.unlink()
             noted.unlink(missing_ok=True)
-            said = "as the server says in its ETag" if source else f"as {setting} or the list of avlake says"
+            said = "as the server says in its ETag" if source else f"as {setting} says"
             raise _Mismatch(
                 f"{shown(file.url)}: its {kind} is {found[kind]}, and not {expected}, {said}; the file is thrown away. "
                 f"Run again, or correct {setting} (`none` compares nothing)"
