@@ -103,7 +103,7 @@ MIXED = "label,entity_id,video_id,x1,x2,y1,y2,note,Timestamp\n" + "".join(
 def test_boxes_are_told_however_they_were_written(text: str) -> None:
     assert boxes(text, VIDEO) == {VIDEO: TEXT}
     assert counts(text, VIDEO)[VIDEO] == (3, 0, 0, 0)
-    assert counts(text, VIDEO)[FILE][1:] == (0, 0, 0)
+    assert counts(text, VIDEO)[FILE][1:] == (0, 0, 0, 0)
 
 
 def test_one_csv_or_one_for_each_video_is_the_same_and_a_row_in_two_is_one() -> None:
@@ -113,7 +113,7 @@ def test_one_csv_or_one_for_each_video_is_the_same_and_a_row_in_two_is_one() -> 
     assert boxes({"1.csv": other + PLAIN, "2.csv": PLAIN}, "x/c.d.mkv", VIDEO) == whole
     assert whole["x/c.d.mkv"] == TEXT.replace("-a_B", "c.d")
     assert counts({"1.csv": PLAIN, "2.csv": PLAIN}, VIDEO) == {
-        VIDEO: (3, 0, 0, 0), "1.csv": (3, 0, 0, 0), "2.csv": (3, 0, 0, 0)
+        VIDEO: (3, 0, 0, 0), "1.csv": (3, 0, 0, 0, 0), "2.csv": (3, 0, 0, 0, 0)
     }  # fmt: skip
 
 
@@ -134,7 +134,7 @@ def test_what_is_missing_on_either_side_is_counted() -> None:
     found = counts(csvs, *videos)
     assert (found[VIDEO], found["videos/new.mp4"]) == ((3, 0, 0, 0), (0, 0, 0, 0))
     # `gone` is counted where it is named first; of `lost` the first row alone is named so.
-    assert (found["1.csv"], found["2.csv"]) == ((6, 0, 1, 3), (6, 0, 1, 1))
+    assert (found["1.csv"], found["2.csv"]) == ((6, 0, 0, 1, 3), (6, 0, 0, 1, 1))
     assert said(csvs, *videos) == (
         "annotations: 3 boxes of 1 video; 1 video without annotations; 4 boxes of 2 videos that are not there"
     )
@@ -158,6 +158,20 @@ def test_an_unknown_label_is_empty_and_counted(label: str) -> None:
     known = "-a_B,1,0,0,1,1,NOT_SPEAKING,x\n"  # which another row tells
     assert boxes(row + known, VIDEO) == {VIDEO: "1,0,0,1,1,NOT_SPEAKING,x\n"}
     assert counts(row + known, VIDEO)[VIDEO] == (1, 0, 0, 0)
+
+
+def test_boxes_of_actions_are_of_persons_and_not_taken() -> None:
+    """As ava_train_v2.2.csv has them: video_id, middle_frame_timestamp, edges, action_id, person_id."""
+    actions = "-a_B,0902,0.077,0.151,0.283,0.811,80,1\n-a_B,0902,0.077,0.151,0.283,0.811,9,1\n"
+    csvs = {"ava_train_v2.2.csv": actions, FILE: PLAIN}
+    assert boxes(csvs, VIDEO) == {VIDEO: TEXT} and boxes(actions, VIDEO) == {}
+    assert counts(csvs, VIDEO)["ava_train_v2.2.csv"] == (2, 0, 2, 0, 0)
+    assert said(csvs, VIDEO) == "annotations: 3 boxes of 1 video; 2 rows of actions, not of faces"
+
+
+def test_nobody_is_known_by_a_video() -> None:
+    files, texts = delivered(PLAIN, [VIDEO])
+    assert {label.subject_id for label in labels(iter(files), texts.__getitem__)} == {None}
 
 
 def test_predictions_of_boxes_have_no_label() -> None:
@@ -200,11 +214,11 @@ def test_a_row_that_cannot_be_read_is_counted_and_costs_no_other(row: str | byte
     lines = PLAIN.encode().splitlines(keepends=True)
     text = lines[0] + (row if isinstance(row, bytes) else row.encode()) + b"\n" + lines[1] + lines[2]
     assert boxes(text, VIDEO) == {VIDEO: TEXT}
-    assert counts(text, VIDEO) == {VIDEO: (3, 0, 0, 1), FILE: (4, 1, 0, 0)}
+    assert counts(text, VIDEO) == {VIDEO: (3, 0, 0, 1), FILE: (4, 1, 0, 0, 0)}
 
 
 def test_a_row_of_no_video_is_counted_with_its_csv() -> None:
-    assert counts(",1,0,0,1,1,NOT_SPEAKING,x\n" + PLAIN, VIDEO) == {VIDEO: (3, 0, 0, 0), FILE: (4, 1, 0, 0)}
+    assert counts(",1,0,0,1,1,NOT_SPEAKING,x\n" + PLAIN, VIDEO) == {VIDEO: (3, 0, 0, 0), FILE: (4, 1, 0, 0, 0)}
     assert boxes("-a_B,oops\n", VIDEO) == {}  # nothing is known of its faces
 
 
@@ -213,7 +227,7 @@ def test_a_csv_that_is_too_large_says_nothing(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(ava, "CSV_MAX_BYTES", len(PLAIN))
     assert boxes(csvs, VIDEO, "b.mp4") == {VIDEO: TEXT}
     assert counts(csvs, VIDEO, "b.mp4") == {
-        "large.csv": (None,) * 4, "small.csv": (3, 0, 0, 0), VIDEO: (3, 0, 0, 0), "b.mp4": (None,) * 4
+        "large.csv": (None,) * 5, "small.csv": (3, 0, 0, 0, 0), VIDEO: (3, 0, 0, 0), "b.mp4": (None,) * 4
     }  # fmt: skip
     assert "1 CSV too large to be read" in said(csvs, VIDEO, "b.mp4")
 

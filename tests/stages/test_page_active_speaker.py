@@ -141,12 +141,13 @@ def world_of(folder: Path, *, talkers: bool = True) -> World:
     commit(lake, BRONZE_FILES, videos)
     commit(lake, FaceTracks.table, [measured(rows) for rows in tracks])
     csv = {"file_id": "c" * 32, "dataset": DATASET, "drop_date": DROP, "source": "ava_train.csv", "subject_id": None}
-    counted = [csv | {"name": name, "value": n} for name, n in (("videos_missing", "17"), ("malformed_rows", "2"))]
+    of_csv = {"rows": "99", "videos_missing": "17", "malformed_rows": "2"}
+    counted = [csv | {"name": name, "value": n} for name, n in of_csv.items()]
     for path, unknown in zip(PATHS, "1300", strict=True):
-        video = csv | {"file_id": file_id(path), "subject_id": Path(path).stem}
+        video = csv | {"file_id": file_id(path)}
         counted += [
             video | {"name": "unknown_labels", "value": unknown},
-            video | {"name": "malformed_rows", "value": "1"},
+            video | {"name": "malformed_boxes", "value": "1"},
         ]
     commit(lake, LABELS, counted)
     bad = of_drop("videos/broken.mp4") | {"extractor": "open", "status": "quarantined", "error_class": "truncated"}
@@ -269,7 +270,7 @@ def test_what_was_counted(page: Page, world: World) -> None:
     assert ["small_face", "8", "8", "4"] in page.rows and ["short_track", "8", "8", "4"] in page.rows
     assert ["SPEAKING_AUDIBLE", "60", "4", "60", "0", "60"] in page.rows
     assert ["NOT_SPEAKING", "120", "8", "112", "4", "108"] in page.rows
-    assert [DROP, "ava_train.csv", "unknown", "2", "17", "unknown", "4", "unknown"] in page.rows
+    assert [DROP, "ava_train.csv", "99", "2", "unknown", "17", "unknown", "4", "unknown"] in page.rows
     assert any("it ends in the middle" in row for row in page.rows)
     assert "8 of 10 tracks are known to show one of 2 people" in page.text
 

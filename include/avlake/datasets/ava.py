@@ -16,6 +16,8 @@ Quirks
 - Copies come with a byte order mark, Windows' ends of lines, a header (which may then order the columns otherwise),
   quotes, and further columns behind the eight (TalkNet's have two). The same row in two CSVs is one row.
 - Rows of one face and moment that contradict each other leave it unlabelled; of two boxes the first as text stays.
+- AVA's CSVs of actions have eight columns, too: rows whose label and entity_id are whole numbers are of persons, not of
+  faces, and none of their boxes is taken.
 - Videos are deleted: a copy lacks films that are annotated. A film that no CSV names is not annotated at all.
 
 All rows of a drop are held as text, some 80 bytes for each, beside the one CSV that is being read.
@@ -42,8 +44,9 @@ LABELS = ("SPEAKING_AUDIBLE", "SPEAKING_NOT_AUDIBLE", "NOT_SPEAKING")
 COLUMNS = ("video_id", "frame_timestamp", "x1", "y1", "x2", "y2", "label", "entity_id")
 ORDER = {name: at for at, name in enumerate(COLUMNS)}
 ALSO = {"timestamp": "frame_timestamp"} | {f"entity_box_{edge}": edge for edge in ("x1", "y1", "x2", "y2")}
-OF_VIDEO = ("annotated_boxes", "unknown_labels", "contradictions", "malformed_rows")
-OF_CSV = ("rows", "malformed_rows", "videos_missing", "boxes_without_video")
+OF_VIDEO = ("annotated_boxes", "unknown_labels", "contradictions", "malformed_boxes")
+OF_CSV = ("rows", "malformed_rows", "rows_of_actions", "videos_missing", "boxes_without_video")
+OF_ACTIONS = ""  # what stands for a row that is of no face
 CSV_MAX_BYTES = 512 << 20  # more is not read, and what it says is unknown
 LINE_MAX_CHARS = 10_000
 ID_MAX_CHARS = 200
@@ -72,14 +75,17 @@ class _Rows:
     malformed: Counter[str] = field(default_factory=Counter)
     unread: int = 0  # CSVs
 
-    def take(self, file: BronzeFile, data: bytes) -> tuple[int, int] | None:
-        """Add a CSV's rows; how many it has, and how many are malformed, or None if it is too large to be read."""
+    def take(self, file: BronzeFile, data: bytes) -> tuple[int, int, int] | None:
+        """Add a CSV's rows; how many it has, are malformed, are of actions, or None if it is too large to be read."""
         if len(data) > CSV_MAX_BYTES:
             self.unread += 1
             return None
-        rows = malformed = 0
+        rows = malformed = actions = 0
         for video_id, line in parse(data):
             rows += 1
+            if line == OF_ACTIONS:
+                actions += 1
+                continue
             if line is None:
                 malformed += 1
                 if video_id in self.malformed or len(self.malformed) < NAMES_MAX:
@@ -91,7 +97,7 @@ class _Rows:
                 self.named_by[video_id] = file.path
             held += line.encode()
             held += b"\n"
-        return rows, malformed
+        return rows, malformed, actions
 
     def faces(self, video_id: str) -> Faces:
         """The faces of one video, each once."""
@@ -143,7 +149,7 @@ def labels(files: Iterable[BronzeFile], read: Callable[[str], bytes]) -> Iterato
     Args:
         files: all of a drop, the CSVs before the videos.
     """
-    said, csvs, there = _Rows(), dict[str, tuple[BronzeFile, tuple[int, int] | None]](), set[str]()
+    said, csvs, there = _Rows(), dict[str, tuple[BronzeFile, tuple[int, int, int] | None]](), set[str]()
     for file in files:
         if is_label_file(file.path):
             csvs[file.path] = (file, said.take(file, read(file.sha256)))
@@ -154,13 +160,13 @@ def labels(files: Iterable[BronzeFile], read: Callable[[str], bytes]) -> Iterato
         unknown = said.unread and not faces.lines
         values = (len(faces.lines), faces.unknown_labels, faces.contradictions, said.malformed[video_id])
         for name, value in zip(OF_VIDEO, values, strict=True):
-            yield Label(file.file_id, video_id, name, None if unknown else str(value), source)
+            yield Label(file.file_id, None, name, None if unknown else str(value), source)
     missing, without = Counter[str](), Counter[str]()
     for video_id in said.lines.keys() - there:
         missing[said.named_by[video_id]] += 1
         without[said.named_by[video_id]] += len(said.faces(video_id).lines)
     for path, (file, counts) in csvs.items():
-        for name, value in zip(OF_CSV, (*(counts or (0, 0)), missing[path], without[path]), strict=True):
+        for name, value in zip(OF_CSV, (*(counts or (0, 0, 0)), missing[path], without[path]), strict=True):
             yield Label(file.file_id, None, name, str(value) if counts else None, path)
 
 
@@ -171,9 +177,7 @@ class Summary:
         self._sums, self._annotated, self._without, self._unread = Counter[str](), 0, 0, 0
 
     def add(self, label: Label) -> None:
-        of_csv = label.subject_id is None
-        if label.name != "malformed_rows" or of_csv:  # those of a video are among those of a CSV
-            self._sums[label.name] += int(label.value or 0)
+        self._sums[label.name] += int(label.value or 0)
         if label.name == "annotated_boxes":
             self._annotated += int(label.value or 0) > 0
             self._without += int(label.value or 0) == 0
@@ -194,13 +198,14 @@ class Summary:
                 f"{_count(n['contradictions'], 'box', 'boxes')} that rows contradict each other about",
             ),
             (n["malformed_rows"], _count(n["malformed_rows"], "malformed row")),
+            (n["rows_of_actions"], f"{_count(n['rows_of_actions'], 'row')} of actions, not of faces"),
             (self._unread, f"{_count(self._unread, 'CSV')} too large to be read, more than {CSV_MAX_BYTES >> 20} MiB"),
         ]
         return "annotations: " + "; ".join(words for any_, words in said if any_)
 
 
 def parse(data: bytes) -> Iterator[tuple[str, str | None]]:
-    """The rows of a CSV: video_id (empty where there is none) and a line as of `Faces`, None for a malformed row.
+    """The rows of a CSV: video_id (empty where there is none) and a line as of `Faces`; None for a malformed row.
 
     Lines are read one by one: a quote that is left open costs its own line. A header is no row.
     """
@@ -248,12 +253,14 @@ def _header(fields: list[str]) -> dict[str, int] | None:
 
 
 def _line(fields: list[str], order: dict[str, int]) -> tuple[str, str | None]:
-    """A row's video_id, and the row as a line of `Faces`; None if it is malformed."""
+    """A row's video_id, and the row as a line of `Faces`; None if it is malformed, OF_ACTIONS if it is of no face."""
     row = dict.fromkeys(COLUMNS, "") | {name: fields[at] for name, at in order.items() if at < len(fields)}
     video_id, *numbers, label, entity_id = row.values()
     ids = all(0 < len(name) <= ID_MAX_CHARS and name.isprintable() for name in (video_id, entity_id))
     if not ids or not all(map(_is_number, numbers)):
         return video_id[:ID_MAX_CHARS], None
+    if label.isdecimal() and entity_id.isdecimal():
+        return video_id, OF_ACTIONS
     said = "_".join(label.upper().replace("-", " ").split())
     quoted = '"' + entity_id.replace('"', '""') + '"' if set(entity_id) & set(',"') else entity_id
     return video_id, ",".join([*numbers, said if said in LABELS else "", quoted])

@@ -70,13 +70,13 @@ GROUP BY ALL ORDER BY faces DESC, reason
 # Counts of a CSV, and of the videos that it is the first to name.
 DELIVERED = """
 SELECT drop_date AS "drop", source AS "file", {counts}
-FROM silver.labels WHERE dataset = ? GROUP BY ALL HAVING bool_or(subject_id IS NULL) ORDER BY ALL
+FROM silver.labels WHERE dataset = ? GROUP BY ALL HAVING bool_or(name = 'rows') ORDER BY ALL
 """
-OF_CSV = {
-    **{"rows": "rows", "malformed_rows": "malformed", "videos_missing": "videos missing"},
-    "boxes_without_video": "their boxes",
+COUNTED = {
+    **{"rows": "rows", "malformed_rows": "malformed", "rows_of_actions": "of actions"},
+    **{"videos_missing": "videos missing", "boxes_without_video": "their boxes"},
+    **{"unknown_labels": "unknown labels", "contradictions": "contradictions"},
 }
-OF_VIDEOS = {"unknown_labels": "unknown labels", "contradictions": "contradictions"}
 
 
 def render(page: Page) -> bytes:
@@ -138,9 +138,8 @@ def _delivered(page: Page) -> list[dict[str, Any]]:
     if not exists(page.con, "silver.labels"):
         return []
     columns = [
-        f"""sum(try_cast(value AS BIGINT)) FILTER (name = '{name}' AND subject_id {whose})::BIGINT AS "{title}\" """
-        for whose, counts in (("IS NULL", OF_CSV), ("IS NOT NULL", OF_VIDEOS))
-        for name, title in counts.items()
+        f"""sum(try_cast(value AS BIGINT)) FILTER (name = '{name}')::BIGINT AS "{title}\" """
+        for name, title in COUNTED.items()
     ]
     return records(page.con, DELIVERED.format(counts=", ".join(columns)), [get_pipeline(page.pipeline).dataset.name])
 
