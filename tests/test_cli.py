@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -135,3 +136,11 @@ def test_doctor_names_the_command_that_mends(home: Path) -> None:
     assert checks["yamnet.tflite"]["state"] == "PROBLEM" and "avlake models pull" in checks["yamnet.tflite"]["mend"]
     assert checks["lake"]["state"] == checks["warehouse"]["state"] == "ok"
     assert checks["labels"]["state"] == "PROBLEM" and f"{INBOX}/notes.txt" in checks["labels"]["found"]
+
+
+def test_a_reader_that_goes_is_no_error() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as gone:
+        done = subprocess.run([sys.executable, "-m", "avlake.cli", "fetch"], stdout=gone, stderr=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (0, b"")

@@ -49,20 +49,16 @@ def fetch(
         return
     if format_ not in output.FORMATS:
         raise RequestError(f"--format {format_!r}: one of {', '.join(output.FORMATS)}")
-    try:
-        with Bytes() as shown:
-            done = fetching.fetch(
-                load_settings(),
-                dataset=dataset,
-                to=to,
-                drop=drop,
-                wishes=Wishes(tuple(kinds or ()), split, limit, rate, incomplete),
-                say=shown.say,
-                progress=shown.update,
-            )
-    except KeyboardInterrupt:
-        print("avlake: stopped; what was got is kept, run it again to go on", file=sys.stderr)
-        raise typer.Exit(130) from None
+    with Bytes() as shown:
+        done = fetching.fetch(
+            load_settings(),
+            dataset=dataset,
+            to=to,
+            drop=drop,
+            wishes=Wishes(tuple(kinds or ()), split, limit, rate, incomplete),
+            say=shown.say,
+            progress=shown.update,
+        )
     output.show(fetching.COLUMNS, [[getattr(one, name) for name in fetching.COLUMNS] for one in done.files], format_)
     for line in _words(done, dataset, to):
         print(line, file=sys.stderr)
