@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import resource
 import signal
@@ -495,3 +496,12 @@ def test_a_wrong_request_is_told_what_there_is(
             wishes=Wishes(kinds, asked.get("--split")),
         )
     assert seen(landing) == []
+
+
+def test_what_is_logged_of_requests_has_no_secrets(
+    site: Publisher, landing: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    videos = f"{site.address.replace('//', '//ann:hushhush@')}/trainval/?sig=hushhush"
+    assert fetched(site, landing, ava_videos=videos).delivered
+    assert "/trainval/aaa.mkv" in caplog.text and "hushhush" not in caplog.text

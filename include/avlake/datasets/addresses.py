@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import httpx
 
 from avlake.errors import RequestError, WorkError
@@ -43,3 +45,15 @@ def redirected(at: httpx.URL, location: str) -> httpx.URL:
             f"{shown(at)}: redirects to {to.scheme}://{to.netloc.decode()}, another place; give that address instead"
         )
     return to.copy_with(userinfo=b"")
+
+
+class _Shown(logging.Filter):
+    """httpx logs the address of every request, query and all, and Airflow keeps what is logged."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.args, tuple):
+            record.args = tuple(shown(one) if isinstance(one, httpx.URL) else one for one in record.args)
+        return True
+
+
+logging.getLogger("httpx").addFilter(_Shown())
