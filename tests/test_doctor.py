@@ -67,7 +67,8 @@ def test_everything_is_checked_though_everything_is_wrong(tmp_path: Path) -> Non
     assert "AWS_ENDPOINT_URL" in found["lake"]["mend"] and "connection refused" in found["lake"]["found"]
     assert "nowhere" in found["landing"]["found"] and "motherduck_token" in found["warehouse"]["found"]
     assert "127.0.0.1:9" in found[doctor.SERVER]["found"] and "AIRFLOW_CONN" in found[doctor.SERVER]["mend"]
-    assert "talking_heads needs it" in found[FACES]["found"] and "avlake models pull" in found[FACES]["mend"]
+    assert "needed by talking_heads and, where nothing is annotated, active_speaker" in found[FACES]["found"]
+    assert "avlake models pull" in found[FACES]["mend"]
     assert "voxforge_gender cannot wait for approval" in found["approval"]["found"]
     assert SECRET not in printed and "hush" not in printed and "Traceback" not in printed
 

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 from urllib.parse import unquote, urlsplit
 
 from avlake import probe, warehouse
@@ -225,11 +226,13 @@ def _models(settings: Settings) -> Iterator[Check]:
     files = {p.name: _files_of(p) for p in PIPELINES.values()}
     for model in MODEL_FILES:
         path, who = settings.models / model.name, ", ".join(p for p, names in files.items() if model.name in names)
+        seeking = ", ".join(p.name for p in PIPELINES.values() if model.name in _files_of(p, "seeks"))
+        who += f" and, where nothing is annotated, {seeking}" if seeking else ""
         if is_whole(path, model):
             yield Check(model.name, True, f"{path}" + (f", for {who}" if who else ""))
         else:
             state = f"{path} is not the pinned file" if path.exists() else f"not in {settings.models}"
-            state += f"; {who} needs it" if who else "; no pipeline needs it yet"
+            state += f"; needed by {who}" if who else "; no pipeline needs it yet"
             yield Check(model.name, False, state, "avlake models pull, or set AVLAKE_MODELS")
     for name in sorted({name for p in PIPELINES.values() for name in p.extractors if base.load(name).optional}):
         who = ", ".join(p.name for p in PIPELINES.values() if name in p.extractors)
@@ -243,8 +246,8 @@ def _models(settings: Settings) -> Iterator[Check]:
             yield Check(name, not some, found, fetch if some else None)
 
 
-def _files_of(pipeline: Pipeline) -> set[str]:
-    return {file for name in pipeline.extractors for file in base.load(name).models}
+def _files_of(pipeline: Pipeline, kind: Literal["models", "seeks"] = "models") -> set[str]:
+    return {file for name in pipeline.extractors for file in getattr(base.load(name), kind)}
 
 
 def _approval(settings: Settings) -> Iterator[Check]:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from avlake.errors import RequestError
 from avlake.extractors import base
 from avlake.extractors.crops import unpacked
 from avlake.extractors.face_tracking import overlap
@@ -172,9 +171,11 @@ def test_overlap_of_boxes():
 
 
 def test_without_the_model_file_the_error_says_the_next_step(tmp_path):
-    with Sandbox(Settings(models=tmp_path)) as sandbox, pytest.raises(RequestError) as caught:
-        sandbox.measure(make_clip(talkers(1), seconds=0.2), {"face_tracks": {}})
-    assert str(tmp_path / MODEL) in str(caught.value) and "avlake models pull" in str(caught.value)
+    with Sandbox(Settings(models=tmp_path)) as sandbox:
+        found = sandbox.measure(make_clip(talkers(1), seconds=0.2), {"face_tracks": {}, "media": {}})
+    error = found["face_tracks"].error
+    assert error.error_class == "no_face_detector" and not found["media"].error
+    assert str(tmp_path / MODEL) in str(error) and "avlake models pull" in str(error)
 
 
 @pytest.mark.train

@@ -25,6 +25,7 @@ from avlake.media.sandbox import Sandbox
 from avlake.pipelines import get_pipeline
 from avlake.runner import run
 from avlake.settings import Settings
+from avlake.stages import quarantine
 from avlake.stages.commit import CommitReport, commit
 from avlake.stages.extract import PlanReport, ShardReport, measure_shard, plan
 from avlake.stages.forecast import list_source
@@ -49,7 +50,8 @@ class World:
 
     @property
     def settings(self) -> Settings:
-        return Settings(uri=str(self.root / "lake"), warehouse=str(self.root / "warehouse.duckdb"), jobs=1)
+        places = {"uri": str(self.root / "lake"), "warehouse": str(self.root / "warehouse.duckdb")}
+        return Settings(**places, models=MODELS, jobs=1)
 
     @property
     def landing(self) -> Path:
@@ -222,6 +224,26 @@ def test_a_csv_that_comes_later_measures_its_video_again(empty: World) -> None:
     assert [row["source"] for row in empty.tracks()[BEN_MP4]] == ["annotation"] * 2
     (folder / "ben-activespeaker.csv").unlink()
     assert empty.process("gone") == {BEN_MP4: TRACKS}
+
+
+def test_without_a_face_detector_only_what_is_not_annotated_waits_for_one(empty: World) -> None:
+    deliver(empty.landing, ANN, BEN)
+    empty.annotate(*ANN.rows())
+    lacking = empty.settings.model_copy(update={"models": empty.root / "none"})
+    made = empty.planned(settings=lacking)
+    assert made.said == (
+        "annotations: 30 boxes of 1 video; 1 video without annotations; "
+        "no blaze_face_short_range.tflite for those without: run `avlake models pull`"
+    )
+    with Sandbox(lacking) as box:
+        measure_shard(lacking, plan=made.plan, shard=0, run_id="test", sandbox=box)
+    assert commit(lacking, plan=made.plan, run_id="test").quarantined == 1
+    assert list(empty.tracks()) == [ANN_MP4]
+    ((path, stage, error_class, error, *_),) = quarantine.listed(Lake.open(lacking))
+    assert (path, stage, error_class) == (BEN_MP4, "face_tracks", "no_face_detector")
+    assert "avlake models pull" in error and "avlake quarantine --requeue" in error
+    assert empty.planned("later").to_measure == 0
+    assert quarantine.requeue(Lake.open(lacking)) == empty.planned("requeued").to_measure == 1
 
 
 def test_a_killed_run_goes_on_unless_boxes_have_changed(world: World) -> None:

@@ -55,6 +55,7 @@ class Extractor:
     objects: ClassVar[tuple[str, ...]] = ()  # columns measured as bytes: kept as objects, the column has their sha256
     models: ClassVar[tuple[str, ...]] = ()  # names of third-party model files that it needs, see `avlake.models`
     annotated: ClassVar[bool] = False  # does it look at `clip.annotation`? Then that is a part of its identity
+    seeks: ClassVar[tuple[str, ...]] = ()  # names of model files that it needs for a clip without annotation
     optional: ClassVar[bool] = False  # without those files a pipeline goes without it
     Params: ClassVar[type[Params]] = Params
 

@@ -18,8 +18,8 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from avlake.errors import Quarantined
-from avlake.extractors import base, speech_frames
+from avlake.errors import AvlakeError, Quarantined
+from avlake.extractors import base, faces, speech_frames
 from avlake.extractors.crops import SIDE_PX
 from avlake.extractors.face_boxes import Boxes, parsed
 from avlake.extractors.face_cutting import Cutter
@@ -82,6 +82,7 @@ class FaceTracks(base.Extractor):
     reads: ClassVar[tuple[str, ...]] = ("video",)
     samples: ClassVar[bool] = False
     annotated: ClassVar[bool] = True
+    seeks: ClassVar[tuple[str, ...]] = (faces.MODEL,)
     Params: ClassVar[type[base.Params]] = Params
 
     def watch(self, clip: Clip) -> Cutter | Seeker:
@@ -94,10 +95,19 @@ class FaceTracks(base.Extractor):
 
     def measure(self, clip: Clip) -> dict[str, np.ndarray[Any, Any]]:
         """Raises:
-        Quarantined: `no_usable_box` where no box of the annotation has a picture; as `clip.seen` does.
-        RequestError: where faces are to be found without the model's file, with the next step.
+        Quarantined: `no_usable_box` where no box of the annotation has a picture; `no_face_detector` where faces are
+            to be found and cannot be here, which is no reason to keep those that are annotated waiting; as `clip.seen`
+            does.
         """
-        viewer: Cutter | Seeker = clip.seen(self.name)
+        try:
+            viewer: Cutter | Seeker = clip.seen(self.name)
+        except Quarantined:
+            raise
+        except AvlakeError as error:
+            wrong = f"no annotation says where its faces are, and {error}"
+            raise Quarantined(
+                "no_face_detector", f"{wrong}; then `avlake quarantine --requeue`, and run again"
+            ) from None
         boxes, crops, problems = viewer.finish()
         if boxes.tracks and not any(crops):
             raise Quarantined("no_usable_box", f"none of {len(boxes.tracks)} boxes has a picture: {_counted(problems)}")

@@ -63,12 +63,12 @@ def _detect(image: np.ndarray[Any, Any]) -> list[Face]:
 @cache
 def _detector() -> Any:
     """One per process: making it takes longer than a clip's worth of frames."""
-    vision = mediapipe_tasks.load("vision")
+    path, vision = model_path(MODEL), mediapipe_tasks.load("vision")
     import mediapipe
     from mediapipe.tasks.python import BaseOptions
 
     options = vision.FaceDetectorOptions(
-        base_options=BaseOptions(model_asset_path=str(model_path(MODEL))), min_detection_confidence=MIN_CONFIDENCE
+        base_options=BaseOptions(model_asset_path=str(path)), min_detection_confidence=MIN_CONFIDENCE
     )
     with mediapipe_tasks.hushed():
         detector = vision.FaceDetector.create_from_options(options)

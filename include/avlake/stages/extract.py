@@ -14,7 +14,7 @@ import json
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import groupby, islice
 from operator import itemgetter
@@ -27,6 +27,7 @@ from avlake.errors import Quarantined, RequestError, StaleRun
 from avlake.extractors import base
 from avlake.lake import Lake
 from avlake.media.sandbox import Measured, Sandbox
+from avlake.models import has_model
 from avlake.pipelines import get_pipeline
 from avlake.settings import Settings
 from avlake.stages import bounded, carry, sample, told, work
@@ -110,6 +111,7 @@ def plan(
         failures = archive_failures(lake, dataset.name, drop, settings)
         told.keep(con, lake, dataset.name, drop)
         takeover = carry.carry(con, lake, dataset, drop, failures=failures, run_id=run_id)
+        said = [takeover.said, _lacking(extractors.values(), settings) if told.untold(con) else None]
         per_task = max(files_per_task, math.ceil(counts.to_measure / MAX_SHARDS))
         shards, names = [], []
         for items in _cut(con, per_task):
@@ -139,8 +141,14 @@ def plan(
         remaining=counts.remaining,
         left_out=counts.left_out,
         names=tuple(names),
-        said=takeover.said,
+        said="; ".join(filter(None, said)) or None,
     )
+
+
+def _lacking(extractors: Iterable[base.Extractor], settings: Settings) -> str | None:
+    """What there is to say of model files without which files that are not annotated end in quarantine."""
+    files = sorted({file for one in extractors for file in one.seeks if not has_model(file, settings)})
+    return f"no {' and no '.join(files)} for those without: run `avlake models pull`" if files else None
 
 
 def _cut(con: duckdb.DuckDBPyConnection, per_task: int) -> Iterator[list[Item]]:

@@ -14,10 +14,12 @@ import pyarrow as pa
 
 from avlake.datasets.base import BronzeFile, Dataset
 from avlake.errors import Quarantined, RequestError
+from avlake.extractors import base
 from avlake.extractors.face_boxes import parsed
 from avlake.lake import Lake
 from avlake.learn.base import FaceModel, Progress
 from avlake.media.sandbox import Sandbox
+from avlake.models import model_path
 from avlake.pipelines import get_pipeline
 from avlake.settings import Settings
 from avlake.stages.predict import each, measure
@@ -77,6 +79,9 @@ def predict_faces(
     model = load_model(Lake.open(settings).store, pipeline)[1]
     if not isinstance(model, FaceModel):
         raise RequestError(f"the model of {pipeline} says one thing of a file, and judges no faces")
+    if annotations is None:
+        for file in (file for name in model.measured for file in base.load(name).seeks):
+            model_path(file, settings)
     told = None if annotations is None else _told(get_pipeline(pipeline).dataset, annotations, files, say)
 
     def judge(sandbox: Sandbox, file: str) -> Judged:

@@ -18,7 +18,7 @@ from avlake.datasets.base import Annotation, Dataset
 from avlake.errors import StaleRun
 from avlake.lake import Lake
 from avlake.settings import MIB
-from avlake.stages import labels
+from avlake.stages import bounded, labels
 from avlake.stages.work import folder
 
 SCHEMA = pa.schema(dict.fromkeys(("file_id", "annotation", "text"), pa.string()))
@@ -55,6 +55,12 @@ def keep(con: duckdb.DuckDBPyConnection, lake: Lake, dataset: str, drop: str) ->
             query = "SELECT text FROM annotations WHERE annotation = ? LIMIT 1"
             ((text,),) = con.execute(query, [sha256]).fetchall()
             lake.store.write(name, text.encode())
+
+
+def untold(con: duckdb.DuckDBPyConnection) -> int:
+    """How many of what is `missing` an extractor that is told things measures without being told any."""
+    query = "SELECT count(DISTINCT file_id) FROM missing JOIN wanted USING (extractor) ANTI JOIN told USING (file_id)"
+    return bounded.value(con, f"{query} WHERE annotated")
 
 
 def read(lake: Lake, dataset: str, drop: str, annotation: str | None) -> str | None:
