@@ -30,6 +30,7 @@ from avlake.stages.commit import CommitReport, commit
 from avlake.stages.extract import PlanReport, ShardReport, measure_shard, plan
 from avlake.stages.forecast import list_source
 from avlake.stages.ingest import ingest
+from avlake.stages.pilot import run_pilot
 from avlake.stages.train import measured_by
 from avlake.stages.work import Plan, load_shard
 from avlake.tables import EXTRACTIONS
@@ -244,6 +245,21 @@ def test_without_a_face_detector_only_what_is_not_annotated_waits_for_one(empty:
     assert "avlake models pull" in error and "avlake quarantine --requeue" in error
     assert empty.planned("later").to_measure == 0
     assert quarantine.requeue(Lake.open(lacking)) == empty.planned("requeued").to_measure == 1
+
+
+def test_a_pilot_measures_its_films_with_what_is_told_of_them(empty: World) -> None:
+    """Without it the faces would be searched for, here without a detector."""
+    deliver(empty.landing, ANN)
+    deliver(empty.landing, BEN, drop="2026-09-02")
+    settings = empty.settings.model_copy(update={"models": empty.root / "none"})
+    pipeline, source = get_pipeline(PIPELINE), str(empty.landing)
+    films = [unit for unit in list_source(settings, pipeline, source).to_do if unit.entry.path != CSV]
+    pilot = run_pilot(settings, pipeline, pipeline.dataset.open_source(source, settings), films)
+    assert sorted((u.drop, u.path, u.files, u.failed) for u in pilot.units) == [
+        (DROP, ANN_MP4, 1, 0),
+        ("2026-09-02", BEN_MP4, 1, 0),
+    ]
+    assert pilot.failures == []
 
 
 def test_a_killed_run_goes_on_unless_boxes_have_changed(world: World) -> None:

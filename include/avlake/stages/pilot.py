@@ -8,12 +8,10 @@ measured file by file. All runs once before, in a lake that does not count, so t
 from __future__ import annotations
 
 import contextlib
-import shutil
 import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +27,7 @@ from avlake.stages.costs import Delivered, Pilot, Step, UnitCost, live_bytes
 from avlake.stages.curate import curate
 from avlake.stages.extract import plan
 from avlake.stages.ingest import ingest
+from avlake.stages.pilot_files import distinct, fetch, told_beside
 from avlake.stages.publish import publish
 from avlake.stages.side_by_side import FILES_PER_SHARD, Measurers
 from avlake.tables import BRONZE_FILES, EXTRACTIONS
@@ -78,9 +77,12 @@ def run_pilot(
     began = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="avlake-pilot-") as name, contextlib.ExitStack() as stack:
         folder = Path(name)
-        fetch_s_per_byte = _fetch(settings, source, drawn, folder / "landing", pipeline.dataset.name)
+        landing = folder / "landing"
+        fetch_s_per_byte = fetch(settings, source, drawn, landing)
+        told = told_beside(pipeline.dataset, source, {unit.drop for unit in drawn})
+        fetch(settings, source, told, folder / "told")
         measurers = stack.enter_context(Measurers(settings, Meter))
-        work = _Work(settings, pipeline, folder, drawn, params, measurers, progress)
+        work = _Work(settings, pipeline, folder, drawn, told, params, measurers, progress)
         start_cpu_s, start_wall_s = work.warm_up()
         work.run()
     if not any(unit.files > unit.failed for unit in work.units):
@@ -110,6 +112,7 @@ class _Work:
         pipeline: Pipeline,
         folder: Path,
         drawn: Sequence[Delivered],
+        told: Sequence[Delivered],
         params: dict[str, dict[str, Any]] | None,
         measurers: Measurers,
         progress: Progress | None,
@@ -118,7 +121,7 @@ class _Work:
         self._measurers, self._progress = measurers, progress
         self._settings = self._lake_at("lake")
         sizes = sorted(range(len(drawn)), key=lambda i: (folder / "landing" / str(i)).stat().st_size)
-        self._drawn = drawn
+        self._drawn, self._told = drawn, told
         single = max(0, min(SINGLES, len(sizes) - 2))
         self._singles = sizes[:single]  # the smallest: their own work blurs least
         self._rest = sizes[single:]
@@ -148,7 +151,7 @@ class _Work:
 
     def run(self) -> None:
         """Every drawn file, in drops of one and in a last one of many; then gold and the warehouse after each."""
-        for number, group in enumerate([[index] for index in self._singles] + _distinct(self._rest, self._drawn)):
+        for number, group in enumerate([[index] for index in self._singles] + distinct(self._rest, self._drawn)):
             drop = f"{FIRST_DROP + number}-01-01"
             self._take(self._settings, drop, group, self._mark)
             self._count(drop, group)
@@ -176,12 +179,17 @@ class _Work:
         mark: Callable[[str, tuple[float, float]], None] | None = None,
     ) -> list[tuple[float, float]]:
         """One drop, from landing to silver; CPU and wall seconds of each file in the sandbox. `mark`: it counts."""
-        dataset = self._pipeline.dataset.name
+        dataset, placed = self._pipeline.dataset.name, []
         for index in group:
-            delivered = self._folder / "source" / dataset / drop / self._drawn[index].entry.path
+            placed.append((self._folder / "landing" / str(index), self._drawn[index].entry.path))
+        for number, beside in enumerate(self._told):
+            if beside.drop in {self._drawn[index].drop for index in group}:
+                placed.append((self._folder / "told" / str(number), f"{beside.drop}/{beside.entry.path}"))
+        for file, path in placed:
+            delivered = self._folder / "source" / dataset / drop / path
             delivered.parent.mkdir(parents=True, exist_ok=True)
-            delivered.hardlink_to(self._folder / "landing" / str(index))
-        size = sum((self._folder / "landing" / str(index)).stat().st_size for index in group)
+            delivered.hardlink_to(file)
+        size = sum(file.stat().st_size for file, _ in placed)
         took: dict[str, float] = {}
         with _timed(took, "ingest"):
             ingest(settings, dataset=dataset, source=str(self._folder / "source"), drop=drop, run_id="pilot")
@@ -236,8 +244,11 @@ class _Work:
         rows = media.to_table(columns=["file_id", "duration_s"]).to_pylist() if media is not None else []
         durations = {row["file_id"]: row["duration_s"] or 0.0 for row in rows}
         by_path = {self._drawn[i].entry.path: self._drawn[i] for i in group}
-        made = []
+        made, all_kept = [], 0
         for path, found in by_delivered_file(lake.rows(BRONZE_FILES, dataset.name, drop).to_pylist()).items():
+            all_kept += sum(row["size_bytes"] for row in with_bytes(found))
+            if path not in by_path:
+                continue  # what a drop says of its recordings lies beside them
             files = [row for row in found if dataset.is_media(row["path"])]
             kept = with_bytes(found)
             costs = [self._marks.get(row["path"], (0.0, 0.0)) for row in files]
@@ -256,41 +267,8 @@ class _Work:
             made.append(unit)
         self.units += made
         live = live_bytes(lake, dataset.name, [drop], [])
-        self.steps["bronze.bytes"].add(sum(u.kept_bytes for u in made), live["bronze"])
+        self.steps["bronze.bytes"].add(all_kept, live["bronze"])
         self.steps["silver.bytes"].add(sum(u.media_s for u in made), live["silver"])
-
-
-def _distinct(group: Sequence[int], drawn: Sequence[Delivered]) -> list[list[int]]:
-    """Groups in which no path comes twice: drops may hold files of the same name."""
-    groups: list[dict[str, int]] = []
-    for index in group:
-        path = drawn[index].entry.path
-        free = next((g for g in groups if path not in g), None)
-        if free is None:
-            groups.append(free := {})
-        free[path] = index
-    return [list(g.values()) for g in groups]
-
-
-def _fetch(settings: Settings, source: Source, drawn: Sequence[Delivered], landing: Path, dataset: str) -> float:
-    """The drawn files, and no others, as `landing/<number>`; returns seconds per byte downloaded."""
-    landing.mkdir()
-    began = time.perf_counter()
-
-    def one(number: int) -> int:
-        unit = drawn[number]
-        folder = landing / f"fetch-{number}"
-        folder.mkdir()
-        got, target = source.fetch(unit.entry, folder), landing / str(number)
-        if source.is_local:
-            shutil.copyfile(got, target)
-        else:
-            got.rename(target)
-        return target.stat().st_size
-
-    with ThreadPoolExecutor(settings.download_concurrency) as pool:
-        size = sum(pool.map(one, range(len(drawn))))
-    return 0.0 if source.is_local else (time.perf_counter() - began) / max(1, size)
 
 
 @contextlib.contextmanager
