@@ -120,7 +120,7 @@ class ActiveSpeakerThresholds(Thresholds):
         20, ge=1, le=1000, title="Training: most epochs", description="fewer where the validation split gets no better"
     )
     augment: bool = Field(
-        True, title="Training: augmentation", description="faces mirrored and shifted, sounds exchanged"
+        True, title="Training: augmentation", description="faces mirrored and shifted, sounds exchanged between scenes"
     )
     pretrain: bool = Field(
         False,

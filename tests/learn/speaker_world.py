@@ -67,9 +67,10 @@ class World:
         split: str = "train",
         problems: Sequence[int] = (),
         kept: bool = True,
+        fps: float = FPS,
     ) -> None:
         """A track: how far its mouth is open at each of n times, and how loud the sound is then, both in [0, 1]."""
-        times = start_s + np.arange(len(opens)) / FPS
+        times = start_s + np.arange(len(opens)) / fps
         for part, places in enumerate(np.array_split(np.arange(len(opens)), parts)):
             crops = [b"" if i in problems else drawn(opens[i]) for i in places]
             log_mel, mfcc = sounding(heard[places])

@@ -14,6 +14,7 @@ from avlake.learn.speaker_batch import batch_of
 from avlake.learn.speaker_cache import read_tracks, read_unlabelled, tracks_of
 from avlake.learn.speaker_data import Scene, scenes_of
 from avlake.learn.speaker_judging import judge
+from avlake.learn.speaker_loss import covered
 from avlake.learn.speaker_net import SIDE, SpeakerNet, prepare
 from avlake.learn.speaker_pretraining import different, talking_heads
 
@@ -86,8 +87,52 @@ def test_scenes_align_tracks_by_time(tmp_path: Path) -> None:
     assert scene.at.shape == (2, 30) and np.allclose(np.diff(scene.times), 0.04, atol=0.003)
     assert scene.at[0].tolist() == [*range(20), *[-1] * 10]
     assert scene.at[1].tolist() == [*[-1] * 10, *range(20)]
-    assert np.allclose(scene.sound()[:, :, :40].mean(axis=(1, 2)), -10 + 8 * sound, atol=0.02)  # of whoever is there
+    level = scene.sound()[:, :, :40].mean(axis=(1, 2))  # of whoever is there
+    assert np.allclose(level[:20], -10 + 8 * sound[:20], atol=0.02)
+    assert np.allclose(level[20:], -10 + 8 * sound[20:], atol=0.4)  # 2 ms of the next or last
     assert scene.learns().sum() == 40 and (scene.of_faces("labels", -1) == 2).sum() == 20
+
+
+@pytest.mark.parametrize("fps", [50, 30, 24000 / 1001, 15, 12.5])
+def test_films_of_any_frame_rate_are_seen_and_heard_alike(tmp_path: Path, fps: float) -> None:
+    """At the moments of a film with 25 pictures a second, and each of its own faces is judged."""
+    world, moments, times = World(), np.arange(0, 2.001, 0.04), np.arange(0, 2.001, 1 / fps)
+    opened, level = moving(1, 51), moving(2, 51)
+    for video, at, rate in (("as trained", moments, 25), ("other", times, fps)):
+        heard = np.interp(at, moments, level)
+        world.add(video, "a", opens=np.interp(at, moments, opened), heard=heard, audible=True, fps=rate)
+        row = world.silver[-1]  # without a timbre, which would be another one
+        steps = at[:, None] + (np.arange(4) - 1.5) * 0.01
+        row["log_mel"] = np.repeat(np.interp(steps, moments, level)[..., None] * 8 - 10, 40, 2).astype("<f2").tobytes()
+    trained, other = scenes_in(world, tmp_path)
+    assert abs(other.at.shape[1] - trained.at.shape[1]) <= 1 and (other.at >= 0).all()
+    n = min(other.at.shape[1], trained.at.shape[1])
+    assert np.allclose(trained.times[:n], other.times[:n])
+    dark = [(160.0 - scene.looks()[0, :n]).mean(axis=(1, 2)) for scene in (trained, other)]
+    assert np.corrcoef(*dark)[0, 1] > (0.97 if fps > 20 else 0.85)
+    loud = [scene.sound()[:n, :, 0].ravel() for scene in (trained, other)]
+    assert np.corrcoef(*loud)[0, 1] > 0.98
+    (scores,) = judge(SpeakerNet(), [other])
+    ((track, faces, said),) = other.to_faces(scores)
+    assert len(track) == len(faces) == len(said) == len(times) and np.isfinite(said).all()
+
+
+def test_a_face_is_there_between_pictures_close_to_each_other(tmp_path: Path) -> None:
+    world = World()
+    world.add("v", "a", opens=moving(1, N), heard=moving(1, N), audible=True, problems=[4, 10, 11, 12, 13])
+    (scene,) = scenes_in(world, tmp_path)
+    assert np.flatnonzero(scene.at[0] < 0).tolist() == [10, 11, 12, 13]
+    before, between, after = scene.looks()[0, 3:6].astype(int)
+    assert np.abs(between - (before + after) / 2).max() <= 1
+    ((_, faces, said),) = scene.to_faces(scene.times[None])
+    assert np.allclose(said, scene.tracks[0].times[faces]) and len(faces) == N - 5
+
+
+def test_no_sound_is_known_by_its_length(tmp_path: Path) -> None:
+    world = World()
+    for video, n in (("long", 30), ("short", 10)):
+        world.add(video, "a", opens=moving(1, n), heard=moving(1, n), audible=True)
+    assert covered(batch_of(scenes_in(world, tmp_path))).tolist() == [[True, False], [True, True]]
 
 
 def test_long_scenes_are_cut_and_gaps_divide(tmp_path: Path) -> None:

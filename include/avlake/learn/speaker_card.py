@@ -18,7 +18,7 @@ SPLITS = {
 }
 BASELINES = ("always_speaking", "loudness", "motion_x_energy")
 COMPARED = {
-    "network_without_augmentation": "Augmentation",
+    "network_without_augmentation": "Augmentation (faces mirrored and shifted, sounds exchanged between scenes)",
     "network_with_pretraining": "Pre-training",
     "network_without_pretraining": "Pre-training",
 }
@@ -40,7 +40,12 @@ def words(table: Sequence[Score], description: Mapping[str, Any]) -> list[str]:
             "flatters: label them with `avlake labels import`, a `talker` for each entity_id."
         )
     if (CV, NETWORK) in at and (UNSEEN, NETWORK) in at:
-        found.append("The figure on talkers not seen before is the one to expect of other recordings.")
+        counts = description["counts"]
+        found.append(
+            "The figure on talkers not seen before is the one to expect of other people in recordings like these: "
+            f"{counts['talkers']} talkers in {counts['scenes']} scenes. Intervals take each scene for itself, so that "
+            "where few people, or few recordings, are in many scenes they are too narrow."
+        )
     heads = description["pretraining"]
     if description["options"].get("pretrain") and not heads["used"]:
         found.append(FEW_HEADS.format(n=heads["scenes"], least=heads["least"]))

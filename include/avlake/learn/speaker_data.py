@@ -1,4 +1,9 @@
-"""Tracks of faces, and the scenes they share: what the network learns from and judges; `speaker_cache` reads them."""
+"""Tracks of faces, and the scenes they share: what the network learns from and judges; `speaker_cache` reads them.
+
+A film has a frame rate of its own, and a network that compares lips and sound at lags of so many pictures would be
+another one for each. So a scene is seen and heard at moments `MOMENT_S` apart, whatever its film's rate: between two
+pictures both are mixed by their distances, and so is the sound between two frames of it.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +22,10 @@ SCENE_S = 10.0  # the longest stretch that is looked at as one
 GAP_S = 0.5  # without a face: what comes after is another scene
 LABELS = ("NOT_SPEAKING", "SPEAKING_NOT_AUDIBLE", "SPEAKING_AUDIBLE")
 AUDIBLE = LABELS.index("SPEAKING_AUDIBLE")
-SAME_TIME_S = 0.005  # times of two tracks closer than this are of one picture
+MOMENT_S = 0.04  # between two moments of a scene
+HOLD_S = 0.15  # a face is there between two of its pictures which are no further apart than this
+SAME_TIME_S = 0.005  # pictures and frames of sound closer than this are the same
+SOUND_STEP_S = 0.01  # between two frames of sound; those of a face have its time in their middle
 
 
 @dataclass(frozen=True)
@@ -85,11 +93,12 @@ class Track:
 
 @dataclass(frozen=True)
 class Scene:
-    """K tracks on a common grid of T times."""
+    """K tracks at T moments, `MOMENT_S` apart."""
 
     tracks: tuple[Track, ...]
+    faces: tuple[Array, ...]  # which faces of each track are in it: places of those with a picture, rising
     times: Array  # (T,) float64, s
-    at: Array  # (K, T) int64: which face of the track is there, -1 for none
+    at: Array  # (K, T) int64: which face of the track is nearest, -1 where it is not there
 
     @property
     def video_id(self) -> str:
@@ -106,7 +115,7 @@ class Scene:
         return frozenset(name for name in names if name) if all(names) else None
 
     def of_faces(self, name: str, default: Any) -> Array:
-        """(K, T) of a value per face, `default` where there is no face."""
+        """(K, T) of a value per face, that of the nearest; `default` where there is no face."""
         values = [getattr(track, name) for track in self.tracks]
         found = np.full(self.at.shape, default, dtype=values[0].dtype)
         for k, value in enumerate(values):
@@ -121,23 +130,40 @@ class Scene:
     def looks(self) -> Array:
         """(K, T, SIDE, SIDE) uint8, black where there is no face."""
         found = np.zeros((*self.at.shape, SIDE, SIDE), dtype=np.uint8)
-        for k, track in enumerate(self.tracks):
+        for k, (track, faces) in enumerate(zip(self.tracks, self.faces, strict=True)):
             here = self.at[k] >= 0
-            found[k, here] = track.pixels.looks[track.rows[self.at[k, here]]]
+            before, after, share = _between(track.times[faces], self.times[here])
+            rows, pixels = track.rows[faces], track.pixels.looks
+            found[k, here] = pixels[rows[np.where(share < 0.5, before, after)]]
+            mixed = np.flatnonzero((share > 0) & (share < 1))
+            of_after = share[mixed, None, None].astype(np.float32)
+            both = pixels[rows[before[mixed]]] * (1 - of_after) + pixels[rows[after[mixed]]] * of_after
+            found[k, np.flatnonzero(here)[mixed]] = np.rint(both)
         return found
 
     def sound(self) -> Array:
-        """(T, STEPS, MELS + COEFFICIENTS) float32: that of the first face with a picture at each time."""
-        first = self.of_faces("seen", False).argmax(axis=0)
-        found = np.empty((len(self.times), STEPS, MELS + COEFFICIENTS), dtype=np.float32)
-        for t, k in enumerate(first):
-            track = self.tracks[k]
-            found[t] = track.pixels.sound[track.rows[self.at[k, t]]]
-        return found
+        """(T, STEPS, MELS + COEFFICIENTS) float32: what is heard around each moment, by whatever face it was kept."""
+        offsets = (np.arange(STEPS) - (STEPS - 1) / 2) * SOUND_STEP_S
+        times = [(track.times[f][:, None] + offsets).ravel() for track, f in zip(self.tracks, self.faces, strict=True)]
+        rows = [track.rows[faces] for track, faces in zip(self.tracks, self.faces, strict=True)]
+        every = np.concatenate(times)
+        order = np.argsort(every, kind="stable")
+        order = order[np.r_[True, np.diff(every[order]) > SAME_TIME_S]]
+        frames = self.tracks[0].pixels.sound[np.concatenate(rows)].reshape(-1, MELS + COEFFICIENTS)[order]
+        before, after, share = _between(every[order], (self.times[:, None] + offsets).ravel(), hold_s=np.inf, same_s=0)
+        weight = share[:, None].astype(np.float32)
+        found: Array = frames[before] * (1 - weight) + frames[after] * weight
+        return found.reshape(len(self.times), STEPS, -1)
+
+    def to_faces(self, values: Array) -> Iterator[tuple[Track, Array, Array]]:
+        """Of (K, T) values at moments those of faces: of each track places in it and a value for each."""
+        for track, faces, at, value in zip(self.tracks, self.faces, self.at, values, strict=True):
+            here = at >= 0
+            yield track, faces, np.interp(track.times[faces], self.times[here], value[here])
 
 
 def scenes_of(tracks: Sequence[Track]) -> list[Scene]:
-    """Scenes of at most `SCENE_S`, in the order of videos and times; times without any picture are left out."""
+    """Scenes of at most `SCENE_S`, in the order of videos and times; every face with a picture is in one of them."""
     together: dict[tuple[str, int], list[Track]] = {}
     for track in tracks:
         together.setdefault(track.group, []).append(track)
@@ -145,18 +171,42 @@ def scenes_of(tracks: Sequence[Track]) -> list[Scene]:
 
 
 def _cut(tracks: list[Track]) -> Iterator[Scene]:
-    own = [track.times[track.seen] for track in tracks]
-    every = np.unique(np.concatenate(own))
+    seen = [np.flatnonzero(track.seen) for track in tracks]
+    every = np.unique(np.concatenate([track.times[faces] for track, faces in zip(tracks, seen, strict=True)]))
     if not len(every):
         return
-    grid = every[np.r_[True, np.diff(every) > SAME_TIME_S]]
-    place = [np.searchsorted(grid, times + SAME_TIME_S, side="right") - 1 for times in own]
-    at: Array = np.full((len(tracks), len(grid)), -1, dtype=np.int64)
-    for k, track in enumerate(tracks):
-        at[k, place[k]] = np.flatnonzero(track.seen)
-    for stretch in np.split(np.arange(len(grid)), np.flatnonzero(np.diff(grid) > GAP_S) + 1):
-        pieces = int((grid[stretch[-1]] - grid[stretch[0]]) // SCENE_S) + 1
-        for piece in np.array_split(stretch, pieces):
-            there: Array = np.any(at[:, piece] >= 0, axis=1)
-            chosen = tuple(track for track, here in zip(tracks, there, strict=True) if here)
-            yield Scene(chosen, grid[piece], at[np.ix_(there, piece)])
+    for stretch in np.split(every, np.flatnonzero(np.diff(every) > GAP_S) + 1):
+        length = stretch[-1] - stretch[0]
+        pieces = int(length // SCENE_S) + 1
+        for piece in np.split(stretch, np.searchsorted(stretch, stretch[0] + length / pieces * np.arange(1, pieces))):
+            inside = [
+                faces[(track.times[faces] >= piece[0]) & (track.times[faces] <= piece[-1])]
+                for track, faces in zip(tracks, seen, strict=True)
+            ]
+            there = [(track, faces) for track, faces in zip(tracks, inside, strict=True) if len(faces)]
+            moments = piece[0] + MOMENT_S * np.arange(int((piece[-1] - piece[0]) / MOMENT_S + 0.5) + 1)
+            at = np.stack([_nearest(track.times[faces], faces, moments) for track, faces in there])
+            yield Scene(tuple(track for track, _ in there), tuple(faces for _, faces in there), moments, at)
+
+
+def _nearest(times: Array, faces: Array, moments: Array) -> Array:
+    """(T,) which of a track's faces, (n,) with their times, is nearest to each moment; -1 where it is not there."""
+    before, after, share = _between(times, moments)
+    near = np.where(share < 0.5, before, after)
+    there = (times[after] - times[before] <= HOLD_S) & (times[before] <= moments) & (moments <= times[after])
+    there |= np.abs(times[near] - moments) <= MOMENT_S / 2 + SAME_TIME_S
+    found: Array = np.where(there, faces[near], -1)
+    return found
+
+
+def _between(times: Array, moments: Array, hold_s: float = HOLD_S, same_s: float = SAME_TIME_S) -> tuple[Array, ...]:
+    """The two of (n,) rising times around each of (T,) moments, and the share of the latter in what is between them.
+
+    0 or 1 where one of them is less than `same_s` away, or where they are further apart than `hold_s`: the nearer.
+    """
+    after = np.clip(np.searchsorted(times, moments), 0, len(times) - 1)
+    before = np.maximum(after - 1, 0)
+    apart = times[after] - times[before]
+    share = np.clip((moments - times[before]) / np.where(apart > 0, apart, 1), 0, 1)
+    near = np.minimum(np.abs(moments - times[before]), np.abs(moments - times[after])) <= same_s
+    return before, after, np.where(near | (apart > hold_s), np.rint(share), share)

@@ -16,7 +16,7 @@ FACES_AT_ONCE = 3000  # that are judged together
 
 
 def judge(net: SpeakerNet, scenes: Sequence[Scene]) -> list[Array]:
-    """How likely each face of each scene speaks and is heard: (K, T) float64, NaN where there is no face."""
+    """How likely each face of each scene speaks and is heard: (K, T) float64, NaN where it is not there."""
     found: list[Array] = []
     net.eval()
     device = next(net.parameters()).device
@@ -35,8 +35,8 @@ def judge_tracks(net: SpeakerNet, tracks: Sequence[Track]) -> list[Array]:
     found = {(*track.group, track.track_id): np.full(len(track), np.nan) for track in tracks}
     scenes = scenes_of(tracks)
     for scene, scores in zip(scenes, judge(net, scenes), strict=True):
-        for track, at, score in zip(scene.tracks, scene.at, scores, strict=True):
-            found[*track.group, track.track_id][at[at >= 0]] = score[at >= 0]
+        for track, faces, score in scene.to_faces(scores):
+            found[*track.group, track.track_id][faces] = score
     return [found[*track.group, track.track_id] for track in tracks]
 
 

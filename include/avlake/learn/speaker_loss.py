@@ -40,7 +40,7 @@ def training_loss(net: SpeakerNet, batch: Batch, *, exchange: bool = True) -> Te
         s, k = speakers.shape
         every, who = out.every.reshape(s * k, s), speakers.reshape(-1, 1)
         own = torch.eye(s, dtype=torch.bool, device=who.device).repeat_interleave(k, 0)
-        other = who & ~alike(batch).repeat_interleave(k, 0)  # its sound is known, and it is not this one
+        other = who & ~alike(batch).repeat_interleave(k, 0) & covered(batch)  # its sound is known, and is not this one
         known, right = (own & shown.reshape(-1, 1)) | other, own & who
         total = total + CONTRAST * (chosen(every, right, right | other) + chosen(every.t(), right.t(), known.t()))
     return total
@@ -83,6 +83,15 @@ def alike(batch: Batch) -> Tensor:
     flat = (batch.log_mel - (batch.log_mel * here).sum((1, 2, 3), keepdim=True) / n) * here
     flat = F.normalize(flat.flatten(1))
     return flat @ flat.t() > SAME_SOUND
+
+
+def covered(batch: Batch) -> Tensor:
+    """Whether a sound goes on as long as a face is there, of every face and every sound: (S * K, S).
+
+    One that ends before could be told from the face's own by its length.
+    """
+    beyond = batch.mask[:, :, None] & ~batch.times
+    return ~beyond.any(-1).flatten(0, 1)
 
 
 def _told(logits: Tensor, truth: Tensor) -> Tensor:

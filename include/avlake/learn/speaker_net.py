@@ -1,9 +1,9 @@
 """The network of `active_speaker`: two streams, their agreement, and the other faces on screen; 0.9 M parameters.
 
 What holds for talkers not seen before is not how a mouth looks but whether its motion goes with the sound. So the
-fusion is explicit: features of both streams are correlated over the scene, at lags of up to 5 pictures (0.2 s at 25 per
-second) either way, beside their joint mutual information; the evidence of a face is then weighed against that of the
-others on screen, and a small recurrent context says when there is speech at all.
+fusion is explicit: features of both streams are correlated over the scene, at lags of up to 5 moments (0.2 s) either
+way, beside their joint mutual information; the evidence of a face is then weighed against that of the others on screen,
+and a small recurrent context says when there is speech at all.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from torch.nn import functional as F
 if TYPE_CHECKING:
     from avlake.learn.speaker_batch import Batch
 
-VERSION = 1  # raised whenever weights mean something else
+VERSION = 2  # raised whenever weights mean something else
 MARGIN = 2  # pixels around a mouth, so that it can be shifted
 MOUTH = 28  # pixels, after halving
 SIDE = MOUTH + 2 * MARGIN  # of what is kept of a face
 TOP, LEFT = 54, 28  # of the mouth in a face of 112 x 112
 MELS, COEFFICIENTS, STEPS = 40, 13, 4
-LAGS = 5  # pictures either way
+LAGS = 5  # moments either way
 RIDGE = 0.1  # on signals of variance 1
 NOBODY = -2.0  # evidence for a speaker who is not on screen
 ABSENT = -30.0
@@ -79,7 +79,7 @@ class Temporal(nn.Module):
 
 
 class Visual(nn.Module):
-    """A mouth's picture, less its mean over the track, and its change from picture to picture."""
+    """A mouth's picture, less its mean over the track, and its change from moment to moment."""
 
     def __init__(self, width: int, drop: float) -> None:
         super().__init__()

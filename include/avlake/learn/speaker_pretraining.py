@@ -10,6 +10,7 @@ is left out. Who a talking head shows is not known: so what is pre-trained is no
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from avlake.learn.base import Silver
 
 MODEL = "pretraining"
-PIECE = 50  # faces of a scene, 2 s at 25 per second: all alike, for a sound is not to be known by its length
+PIECE = 50  # moments of a scene, 2 s: all alike, for a sound is not to be known by its length
 FEWEST = 8  # scenes; with fewer sounds to choose from there is little to learn
 SMOOTH, APART = 16, 8  # frames of 10 ms
 SAME_SHARE = 0.03  # of the words of a scene that another has, too: the same recording (of other recordings none are)
@@ -42,7 +43,7 @@ def talking_heads(silver: Silver, folder: Path, tracks: Sequence[Track]) -> list
 def pieces(scene: Scene) -> list[Scene]:
     """As many stretches of `PIECE` times as there are, one after the other."""
     starts = range(0, len(scene.times) - PIECE + 1, PIECE)
-    return [Scene(scene.tracks, scene.times[i : i + PIECE], scene.at[:, i : i + PIECE]) for i in starts]
+    return [replace(scene, times=scene.times[i : i + PIECE], at=scene.at[:, i : i + PIECE]) for i in starts]
 
 
 def different(scenes: Iterable[Scene], from_these: Iterable[Scene]) -> list[Scene]:

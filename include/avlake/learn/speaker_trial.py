@@ -162,9 +162,8 @@ def run(
         asked = [scenes[i] for i in plan.test]
         said = judge(network(fitted.state, plan.name), asked) if asked else []
         for scene, score in zip(asked, said, strict=True):  # no face is in two tests, so threads keep apart
-            for track, at, values in zip(scene.tracks, scene.at, score, strict=True):
-                whole = scores[plan.model, plan.by][place[*track.group, track.track_id]]
-                whole[at[at >= 0]] = values[at >= 0]
+            for track, faces, values in scene.to_faces(score):
+                scores[plan.model, plan.by][place[*track.group, track.track_id]][faces] = values
         return fitted
 
     fitted: dict[str, Fitted] = {}

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SpeakersLearner:
-    version: int = 1  # raised whenever the same table would give another model
+    version: int = 2  # raised whenever the same table would give another model
     table: str = "gold.active_speaker_frames"
     extractors: tuple[str, ...] = ("face_tracks",)
     also_reads: tuple[str, ...] = ()
