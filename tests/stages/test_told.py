@@ -234,7 +234,7 @@ def test_without_a_face_detector_only_what_is_not_annotated_waits_for_one(empty:
     made = empty.planned(settings=lacking)
     assert made.said == (
         "annotations: 30 boxes of 1 video; 1 video without annotations; "
-        "no blaze_face_short_range.tflite for those without: run `avlake models pull`"
+        "no blaze_face_short_range.tflite for what is not annotated: run `avlake models pull`"
     )
     with Sandbox(lacking) as box:
         measure_shard(lacking, plan=made.plan, shard=0, run_id="test", sandbox=box)

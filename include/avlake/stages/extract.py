@@ -148,7 +148,7 @@ def plan(
 def _lacking(extractors: Iterable[base.Extractor], settings: Settings) -> str | None:
     """What there is to say of model files without which files that are not annotated end in quarantine."""
     files = sorted({file for one in extractors for file in one.seeks if not has_model(file, settings)})
-    return f"no {' and no '.join(files)} for those without: run `avlake models pull`" if files else None
+    return f"no {' and no '.join(files)} for what is not annotated: run `avlake models pull`" if files else None
 
 
 def _cut(con: duckdb.DuckDBPyConnection, per_task: int) -> Iterator[list[Item]]:
