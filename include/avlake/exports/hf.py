@@ -17,7 +17,8 @@ from avlake.exports.recording import Example
 from avlake.exports.recordings import Recordings
 from avlake.settings import MIB
 
-GROUP_BYTES, GROUP_ROWS = 16 * MIB, 1000  # a row group: what is in memory, for each split
+# A row group: what is in memory, for each split. Values are those in lists; one takes about a hundred bytes here.
+GROUP_BYTES, GROUP_ROWS, GROUP_VALUES = 16 * MIB, 1000, 500_000
 # https://huggingface.co/docs/hub/repositories-licenses, of those that data comes under
 HUB_LICENCES = {
     *(
@@ -77,7 +78,7 @@ class _Shards:
         self._paths: list[Path] = []
         self._writer = self._next()
         self._rows: list[dict[str, Any]] = []
-        self._held = self._written = 0
+        self._held = self._written = self._values = 0
 
     def add(self, example: Example, kind: str) -> None:
         if example.size_bytes > CELL_MAX_BYTES:
@@ -85,7 +86,9 @@ class _Shards:
                 f"{example.name}: {example.size_bytes / 2**30:.1f} GiB is more than a Parquet cell holds; "
                 "export it as webdataset or lhotse"
             )
-        if self._rows and (self._held + example.size_bytes > GROUP_BYTES or len(self._rows) == GROUP_ROWS):
+        values = sum(len(value) for value in example.row.values() if isinstance(value, list))
+        full = len(self._rows) == GROUP_ROWS or self._values + values > GROUP_VALUES
+        if self._rows and (full or self._held + example.size_bytes > GROUP_BYTES):
             self._flush()
         so_far = self._written + self._held
         if so_far and so_far + example.size_bytes > self._shard_bytes:
@@ -94,6 +97,7 @@ class _Shards:
             self._writer, self._written = self._next(), 0
         self._rows.append({**example.row, kind: {"bytes": example.file.read(), "path": example.name}})
         self._held += example.size_bytes
+        self._values += values
 
     def close(self) -> None:
         try:
@@ -120,7 +124,7 @@ class _Shards:
     def _flush(self) -> None:
         if self._rows:
             self._writer.write_table(pa.Table.from_pylist(self._rows, schema=self._schema))
-        self._rows, self._written, self._held = [], self._written + self._held, 0
+        self._rows, self._written, self._held, self._values = [], self._written + self._held, 0, 0
 
 
 def card(recordings: Recordings) -> str:

@@ -110,8 +110,13 @@ class Recordings:
         # By what tells rows apart: features (float32, or lists) do not, and would make the sort's key wide.
         plain = [f.name for f in self.schema if not (pa.types.is_float32(f.type) or pa.types.is_nested(f.type))]
         by = [f'"{MEDIA}".path', *(_quoted(n) for span in SPANS for n in span if n in plain), *map(_quoted, plain)]
-        for batch in self._selection.batches(f"SELECT * {here} ORDER BY {', '.join(by)}", place):
-            yield from batch.to_pylist()
+        blocks: list[tuple[str, ...]] = [()]
+        if self._selection.blocks is not None:
+            here += " AND path BETWEEN $3 AND $4"
+            blocks = [(row["first"], row["last"]) for row in self._selection.rows(self._selection.blocks, place)]
+        for block in blocks:
+            for batch in self._selection.batches(f"SELECT * {here} ORDER BY {', '.join(by)}", (*place, *block)):
+                yield from batch.to_pylist()
 
     def _refuse_unknown(self) -> None:
         ours = f"t.dataset IS DISTINCT FROM '{ELSEWHERE}'" if "dataset" in self.schema.names else "true"

@@ -34,12 +34,18 @@ class Selection:
         self.query = f'SELECT * FROM "{layer}"."{name}"'
         if where is not None:
             self.query += f" WHERE (\n{_one_expression(where)}\n)"
+        self.blocks: str | None = None  # see with_query
         self.schema: pa.Schema = self.read(f"{self.query} LIMIT 0").schema
 
-    def with_query(self, query: str) -> Selection:
-        """The same table, read by another query that is made of this one's."""
+    def with_query(self, query: str, *, blocks: str) -> Selection:
+        """The same table, read by another query that is made of this one's, and puts rows together in memory.
+
+        Args:
+            blocks: a query for `first` and `last`, the paths of a drop ($1: dataset, $2: drop_date) between which
+                there is as much as is to be read at once.
+        """
         other = copy.copy(self)
-        other.query = query
+        other.query, other.blocks = query, blocks
         other.schema = other.read(f"SELECT * FROM ({query}) LIMIT 0").schema
         return other
 
