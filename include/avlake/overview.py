@@ -84,7 +84,8 @@ def _next_step(lake: Lake) -> str:
         if any(row["dataset"] == pipeline.dataset.name for row in human.inbox(lake)[0]):
             return f"avlake run {pipeline.name} --source FOLDER  # labels have come that gold does not have yet"
         if not _labelled(lake, pipeline.dataset.name):
-            return f"avlake labels import FILE --by NAME --pipeline {pipeline.name}  # nobody has said what is heard"
+            names = ", ".join(kind.name for kind in pipeline.labels)
+            return f"avlake labels import FILE --by NAME --pipeline {pipeline.name}  # nobody has said yet: {names}"
     results = next(name for name in (MODEL_RUNS.name, CURATION_IMPACT.name) if lake.log_version(name))
     return f'avlake sql "SELECT * FROM {results} ORDER BY created_at DESC LIMIT 20"'
 
