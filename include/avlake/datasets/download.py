@@ -110,27 +110,15 @@ class Http:
 
         return self._persist(url, attempt)
 
-    def download(self, url: str, target: Path, *, size: int | None, validator: str | None) -> None:
-        """Write `target` whole or not at all; `<target>.part` holds what was got so far, for this run or the next.
+    def download(
+        self, url: str, target: Path, *, size: int | None, got: Callable[[int], object] = lambda _: None
+    ) -> Note:
+        """Write `target` whole or not at all; return what the server said of it.
 
-        Args:
-            size: what the file must have, where known.
-            validator: a strong ETag or a Last-Modified date: a partial download is resumed only if the server confirms
-                that the file is still the same one.
-
-        Raises:
-            WorkError: if it cannot be had.
-        """
-        part = target.with_name(f"{target.name}.part")
-        if validator is None:
-            part.unlink(missing_ok=True)
-        self._persist(url, lambda: self._continue(url, part, size, validator))
-        part.replace(target)
-
-    def fetch(self, url: str, target: Path, *, size: int | None, got: Callable[[int], object]) -> Note:
-        """As `download`, with the validator that came with the first part, which `<target>.note` keeps beside it.
-
-        A whole `target` with its note is not asked for again. The note stays: whoever has checked the file removes it.
+        `<target>.part` holds what was got so far, for this run or the next, and `<target>.note` what the server said
+        with the first of it: more is taken only if it confirms by a strong ETag or the date of change that the file is
+        still the same one. A whole `target` with its note is not asked for again. The note stays: whoever has checked
+        the file removes it.
 
         Args:
             size: what the file must have, where known.
@@ -147,26 +135,16 @@ class Http:
         elif target.exists():
             got(target.stat().st_size)
             return said
-        self._persist(url, lambda: self._continue(url, part, size, None, noted, got))
+        self._persist(url, lambda: self._continue(url, part, noted, size, got))
         part.replace(target)
         return Note.read(noted) or Note(shown(url))
 
-    def _continue(
-        self,
-        url: str,
-        part: Path,
-        size: int | None,
-        validator: str | None,
-        noted: Path | None = None,
-        got: Callable[[int], object] = lambda _: None,
-    ) -> None:
-        have = part.stat().st_size if part.exists() else 0
-        if noted and (said := Note.read(noted)):
-            validator, whole = said.validator, said.size if size is None else size
-        else:
-            whole = size
+    def _continue(self, url: str, part: Path, noted: Path, size: int | None, got: Callable[[int], object]) -> None:
+        have, said = part.stat().st_size if part.exists() else 0, Note.read(noted)
+        whole = said.size if said and size is None else size
         if have and have == whole:
             return
+        validator = said.validator if said else None
         headers = {"Range": f"bytes={have}-", "If-Range": validator} if have and validator else {}
         with self._open("GET", url, headers) as response:
             if response.status_code == 416:
@@ -177,19 +155,19 @@ class Http:
             if begin and (other or _first_byte(response) != have):
                 part.unlink(missing_ok=True)
                 raise _Again("the server sent another file's range, or another range, than the one asked for")
-            done = have if begin else 0
-            if noted and not begin:
+            if not begin:
                 part.unlink(missing_ok=True)  # first: it is not what the new note is about
-                (said := Note.of(response, url)).write(noted)
+                have, said = 0, Note.of(response, url)
+                said.write(noted)
                 whole = said.size if size is None else size
-            got(done)
-            with part.open("ab" if begin else "wb") as file:
-                for chunk in self._bounded(response, done, self._max_bytes):
-                    done += file.write(chunk)
-                    got(done)
-        if whole is not None and done != whole:
+            got(have)
+            with part.open("ab") as file:
+                for chunk in self._bounded(response, have, self._max_bytes):
+                    have += file.write(chunk)
+                    got(have)
+        if whole is not None and have != whole:
             part.unlink()
-            raise _Again(f"got {done} bytes instead of {whole}")
+            raise _Again(f"got {have} bytes instead of {whole}")
 
     @contextlib.contextmanager
     def _open(self, method: str, url: str, headers: dict[str, str] | None = None) -> Iterator[httpx.Response]:

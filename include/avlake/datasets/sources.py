@@ -186,9 +186,11 @@ class HttpIndexSource:
 
     def fetch(self, entry: Entry, folder: Path) -> Path:
         target = folder / _local_name(entry)
-        if not target.exists() or not entry.version:
-            with self._http() as http:
-                http.download(entry.uri, target, size=entry.size_bytes, validator=_validator(entry.version))
+        if not entry.version:  # nothing says that it is still the same file
+            for path in folder.glob(f"{target.name}*"):
+                path.unlink()
+        with self._http() as http:
+            http.download(entry.uri, target, size=entry.size_bytes)
         return target
 
     @cached_property
@@ -254,13 +256,6 @@ def _entry(name: str, url: str, response: httpx.Response) -> Entry | None:
     tag, changed = response.headers.get("ETag", ""), response.headers.get("Last-Modified", "")
     length = response.headers.get("Content-Length")
     return Entry(name, url, tag or (f"{length or ''} {changed}" if changed else ""), int(length) if length else None)
-
-
-def _validator(version: str) -> str | None:
-    """What If-Range may name: a strong ETag or the Last-Modified date (RFC 9110, 13.1.5)."""
-    if version.startswith(("W/", '"')):
-        return version if version.startswith('"') else None
-    return version.partition(" ")[2] or None
 
 
 def _local_name(entry: Entry) -> str:

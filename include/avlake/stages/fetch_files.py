@@ -188,7 +188,7 @@ class Run:
         def got(here: int) -> None:
             self._traffic.here[file.path] = here
 
-        note = self._http(file.url).fetch(_bare(file.url), target, size=size, got=got)
+        note = self._http(file.url).download(_bare(file.url), target, size=size, got=got)
         expected, source = (known or {}).get(target.name), ""
         if expected is None and known is not None:
             expected, source = etag_md5(note), " (ETag)"
