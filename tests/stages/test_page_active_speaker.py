@@ -176,7 +176,7 @@ def said_of_itself(rows: list[dict[str, Any]]) -> dict[str, bytes]:
         "features.json": {"parameters": 812345, "options": {"augment": True}, "pretraining": pretraining},
         "metrics.json": figures,
         "curves.json": {"network": epochs, "fold_1": [one | {"validation_loss": None} for one in epochs]},
-        "verdict.json": {"words": ["It hears who speaks.", "It is a test."]},
+        "verdict.json": {"words": ["It hears who speaks.", "Now `avlake train`."]},
     }
     made = {name: artifacts.to_json(value) for name, value in values.items()}
     return made | {"card.md": b"# A card", "predictions.parquet": predictions(rows)}
@@ -237,7 +237,9 @@ def test_figures_of_both_ways_to_judge_stand_side_by_side(page: Page) -> None:
     assert names[first : first + 3] == ["network", "network without augmentation", "network with pretraining"]
     assert names[first + 3 : first + 6] == ["motion x energy", "loudness", "always speaking"]
     assert "chance: the share of faces judged that speak0.259" in page.text, "60 of 232"
-    assert "It hears who speaks." in page.text and "812,345 parameters" in page.text
+    assert (
+        "It hears who speaks." in page.text and "Now avlake train." in page.text and "812,345 parameters" in page.text
+    )
     assert "0.7151" in page.text and "None is comparable" in page.text
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any, cast
@@ -41,9 +42,10 @@ SPLITS = {  # what judged, and what that means
     "test": "test videos",
 }
 VARIANTS = ("network_without_augmentation", "network_with_pretraining", "network_without_pretraining")
+FOLDS = {"videos": "folds by video", "talkers": "folds by talker", "split": "gold's split", "all": "the last one"}
 BASELINES = ("always_speaking", "loudness", "motion_x_energy")
 SIZES = {"small": "below 64 px", "middle": "64 to 128 px", "large": "above 128 px"}
-CROWDS = {"1_faces": "1 face", "2_faces": "2 faces", "3_faces": "3 or more"}
+CROWDS = {"1_faces": "1 on screen", "2_faces": "2 on screen", "3_faces": "3 or more"}
 LITERATURE = (("LoCoNet", "0.952"), ("Light-ASD", "0.941"), ("the reference project", "0.7151"))
 
 COUNTS = """
@@ -221,7 +223,8 @@ def _adds(scores: Sequence[Score], splits: Mapping[str, str]) -> list[str]:
 def _ends(score: Score, sign: int) -> tuple[float, float] | None:
     if score.ci_low is None or score.ci_high is None:
         return None
-    return min(sign * score.ci_low, sign * score.ci_high), max(sign * score.ci_low, sign * score.ci_high)
+    low, high = sorted(round(sign * end, 3) for end in (score.ci_low, score.ci_high))  # as they are shown
+    return low, high
 
 
 def _by(
@@ -254,7 +257,7 @@ def _pictures(scores: Sequence[Score], predicted: pa.Table | None, curves: Mappi
     judged = {} if predicted is None else _curves(predicted, scores)
     if judged:
         drawn["precision_recall"] = speaker_plots.precision_recall(judged)
-    if runs := {name.replace("_", " "): _learned(epochs) for name, epochs in curves.items() if epochs}:
+    if runs := {_training(name): _learned(epochs) for name, epochs in curves.items() if epochs}:
         drawn["learning"] = speaker_plots.learning(runs)
     return drawn
 
@@ -274,6 +277,13 @@ def _curves(predicted: pa.Table, scores: Sequence[Score]) -> dict[str, dict[str,
                 for name, of in columns.items()
             }
     return found
+
+
+def _training(name: str) -> str:
+    """In words: `network_videos_2` becomes `network, folds by video 2`."""
+    if (fold := re.search(rf"_({'|'.join(FOLDS)})(_\d+)?$", name)) is None:
+        return _named(name)
+    return f"{_named(name[: fold.start()])}, {FOLDS[fold[1]]}{(fold[2] or '').replace('_', ' ')}"
 
 
 def _learned(epochs: Sequence[Mapping[str, float | None]]) -> Learned:
