@@ -93,11 +93,6 @@ def identity(params_hash: str, annotation: str | None) -> str:
     return f"{params_hash}:{annotation[:16]}" if annotation else params_hash
 
 
-def without_annotation(params_hash: str) -> str:
-    """The part that stands for version and parameters alone."""
-    return params_hash.partition(":")[0]
-
-
 def streams_of(extractors: Iterable[type[Extractor]]) -> frozenset[str]:
     """The streams that any of them reads: a file with none of these fails to open."""
     return frozenset(stream for extractor in extractors for stream in extractor.reads)
