@@ -147,6 +147,12 @@ def test_a_film_goes_with_any_who_is_seen_in_it(settings: Settings, tmp_path: Pa
     assert {row[1] for row in labelling.exported(settings, history=True)} == {"film-2", "film-3"}
 
 
+def test_a_film_in_which_nobody_is_known_is_of_no_people(settings: Settings) -> None:
+    deliver(settings, "videos/film-1.mp4")
+    takedowns.add(settings, files=["ava/videos/film-1.mp4"], reason="asked", who="ann")
+    assert str(takedowns.excluded(Lake.open(settings))) == "1 recording taken down"
+
+
 @pytest.mark.skipif(not TRUTH.exists(), reason="no ../shared/data")
 def test_the_truth_file_is_imported_as_it_is(settings: Settings) -> None:
     done = labelling.import_file(settings, file=str(TRUTH), who="ann")

@@ -10,6 +10,7 @@ import typer
 from avlake import output, runner
 from avlake.cli.console import Format
 from avlake.lake import Lake
+from avlake.learn.diagnosis import count
 from avlake.pipelines import PIPELINES
 from avlake.settings import load_settings
 from avlake.stages import takedowns
@@ -34,7 +35,7 @@ def takedowns_add(
 ) -> None:
     """Take files or people out of gold, the warehouse, exports and training, from the next build on."""
     for one in takedowns.add(load_settings(), files=file or (), subjects=subject or (), reason=reason, who=by):
-        known = f"{one.recordings} recordings known today" if one.new else "was on the list already"
+        known = f"{count(one.recordings, 'recording')} known today" if one.new else "was on the list already"
         print(f"{one.name}: {known}", file=sys.stderr)
     print(
         "Out with the next build: `avlake takedowns apply`, `avlake run PIPELINE`, or the Dag PIPELINE_gold",

@@ -113,7 +113,7 @@ EXCEPT SELECT dataset, nfc_normalize(path) FROM files ANTI JOIN gone USING (file
 
 @dataclass(frozen=True)
 class Excluded:
-    """The files that are out, and how many recordings of how many people that is."""
+    """The files that are out, and how many recordings of how many people that is, as far as people are known."""
 
     file_ids: tuple[str, ...] = ()  # sorted
     by_drop: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # of them, those in each `dataset/drop_date`
@@ -139,8 +139,8 @@ class Excluded:
     def __str__(self) -> str:
         if not self.file_ids:
             return ""
-        people = "1 person" if self.people == 1 else f"{self.people} people"
-        return f"{self.recordings} recording{'s' * (self.recordings != 1)} of {people} taken down"
+        people = "" if not self.people else " of 1 person" if self.people == 1 else f" of {self.people} people"
+        return f"{self.recordings} recording{'s' * (self.recordings != 1)}{people} taken down"
 
 
 def excluded(lake: Lake, drops: Collection[tuple[str, str]] | None = None) -> Excluded:
