@@ -22,7 +22,7 @@ from speaker_world import TABLE, two_talkers
 from avlake.errors import WorkError
 from avlake.learn.average_precision import average_precision
 from avlake.learn.speaker_cache import read_tracks, read_unlabelled
-from avlake.learn.speaker_checkpoints import network, parse
+from avlake.learn.speaker_checkpoints import dump, network, parse
 from avlake.learn.speaker_data import Scene, scenes_of
 from avlake.learn.speaker_judging import judge
 from avlake.learn.speaker_training import Fitted, Recipe, Workshop, fit
@@ -76,6 +76,14 @@ def test_the_same_twice_and_beside_others(uninterrupted: Fitted) -> None:
     assert not same(uninterrupted, other_seed.result())
 
 
+def test_loading_weights_draws_none(uninterrupted: Fitted) -> None:
+    """First weights are drawn from numbers that all threads share; another that loads a network takes none of them."""
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    network(uninterrupted.state, "n")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_the_best_epoch_is_kept_and_none_better_ends_it(uninterrupted: Fitted) -> None:
     losses = [epoch.validation_loss or math.inf for epoch in uninterrupted.curve]
     assert uninterrupted.best_epoch == int(np.argmin(losses)) + 1
@@ -109,12 +117,16 @@ def test_what_is_finished_is_not_trained_again(tmp_path: Path, uninterrupted: Fi
     assert same(one, uninterrupted)
 
 
-@pytest.mark.parametrize("spoil", ["cut", "of another recipe"])
+@pytest.mark.parametrize("spoil", ["cut", "not finite", "of another recipe"])
 def test_a_checkpoint_that_is_not_its_own_is_passed_over(tmp_path: Path, uninterrupted: Fitted, spoil: str) -> None:
-    short(tmp_path, recipe=SHORT if spoil == "cut" else replace(SHORT, seed=5))
+    short(tmp_path, recipe=replace(SHORT, seed=5) if spoil == "of another recipe" else SHORT)
     (checkpoint,) = (tmp_path / "_training").iterdir()
     if spoil == "cut":
         checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
+    if spoil == "not finite":
+        tensors, about = parse(checkpoint.read_bytes(), "checkpoint")
+        next(tensor for name, tensor in tensors.items() if name.startswith("best.")).fill_(math.nan)
+        checkpoint.write_bytes(dump(tensors, about))
     seen: list[int] = []
     assert same(short(tmp_path, seen=seen), uninterrupted) and seen[0] == 0
 

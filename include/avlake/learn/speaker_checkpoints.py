@@ -58,7 +58,8 @@ def network(state: State, name: str) -> SpeakerNet:
     Raises:
         WorkError: if they are not those of this network, or not finite.
     """
-    net = SpeakerNet()
+    with torch.device("meta"):  # without drawing first weights: other threads may be drawing theirs
+        net = SpeakerNet()
     wanted = net.state_dict()
     if strange := sorted(wanted.keys() ^ state.keys()):
         raise WorkError(f"{name} is of another network: {strange[0]} is in one of the two alone; train again")
@@ -71,5 +72,5 @@ def network(state: State, name: str) -> SpeakerNet:
             )
         if not torch.isfinite(given).all():
             raise WorkError(f"{name} is damaged: {tensor_name} holds numbers that are not finite; train again")
-    net.load_state_dict(state)
+    net.load_state_dict(state, assign=True)
     return net.eval()

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from avlake.errors import WorkError
 from avlake.learn.average_precision import average_precision
 from avlake.learn.speaker_batch import Batch, batch_of
-from avlake.learn.speaker_checkpoints import State, dump, parse
+from avlake.learn.speaker_checkpoints import State, dump, network, parse
 from avlake.learn.speaker_data import AUDIBLE, Scene
 from avlake.learn.speaker_judging import judge, mixed, one_thread
 from avlake.learn.speaker_loss import augmented, pretraining_loss, training_loss
@@ -261,16 +261,18 @@ def _go_on(run: _Run, data: bytes | None, told: dict[str, Any]) -> bool:
     """Put a training where its checkpoint was; is it finished? What is damaged or of another is ignored."""
     if data is None:
         return False
-    try:
-        tensors, about = parse(data, "a checkpoint")
-    except WorkError:
-        return False
-    if any(about.get(name) != value for name, value in told.items()):
-        return False
 
     def part(name: str) -> State:
         return {key.removeprefix(f"{name}."): t for key, t in tensors.items() if key.startswith(f"{name}.")}
 
+    try:
+        tensors, about = parse(data, "a checkpoint")
+        if any(about.get(name) != value for name, value in told.items()):
+            return False
+        for name in ("best",) if about["finished"] else ("best", "net"):
+            network(part(name), "a checkpoint")
+    except (WorkError, KeyError):
+        return False
     run.best, run.best_epoch = part("best"), about["best_epoch"]
     run.curve[:] = [Epoch(**one) for one in about["curve"]]
     if about["finished"]:

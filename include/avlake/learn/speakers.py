@@ -18,6 +18,12 @@ predictions.parquet  one row per labelled face that gold keeps, with the score o
 verdict.json         `words` for people, the most important first
 reference.npz        what the faces looked like, for drift
 card.md              the model card
+
+Where to read on, `speaker_` before each name: what there is to learn from is in `data` (tracks, and scenes at moments),
+read by `cache`, and by `pretraining` from talking heads. `course` says which trainings there are, by `folds`; `trial`
+does them beside each other; `training` is the loop of one, by `batch`, `net` and `loss`, noted by `checkpoints` and
+`logs`. `judging` asks a network, `model` is a saved one. `results` compares what was said, with `baselines`, by
+`scores` and `average_precision`; `card` says it in words, `plots` draws it.
 """
 
 from __future__ import annotations
