@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,8 @@ def command(site: Publisher, landing: Path, *args: str, **env: str) -> dict[str,
         "stdout": subprocess.PIPE,
         "stderr": subprocess.PIPE,
         "text": True,
+        # Where the tests are a shell's background job, SIGINT is ignored, and so it would be by what they start.
+        "preexec_fn": partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     }
 
 
