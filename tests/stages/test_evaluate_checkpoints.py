@@ -131,6 +131,17 @@ def test_what_is_predicted_goes_into_files_that_the_official_metric_takes(avlake
             assert frames == round(filmed.SECONDS * filmed.RATE_HZ) and container.streams.audio
 
 
+def test_a_video_whose_bytes_are_gone_is_scored_and_not_drawn(
+    avlake: Avlake, lake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(lake / "lake", tmp_path / "lake")
+    shutil.rmtree(tmp_path / "lake/bronze/contents")
+    monkeypatch.setenv("AVLAKE_URI", str(tmp_path / "lake"))
+    done = avlake(filmed.PIPELINE, "--drop", "2026-09-02", "--overlay", "seen", "--format", "csv")
+    assert done.code == 0 and done.rows()[0]["average_precision"] == "1.0"
+    assert "c.mp4: its bytes are not in the lake any more" in done.err and not list(Path("seen").rglob("*.mp4"))
+
+
 def test_a_checkpoint_that_cannot_be_used_is_named(avlake: Avlake, lake: Path, tmp_path: Path) -> None:
     some = tmp_path / "some"
     shutil.copytree(lake / "checkpoints", some)

@@ -59,7 +59,7 @@ class Evaluation:
 
     rows: list[tuple[Any, ...]]
     refused: Mapping[str, str]  # by checkpoint: why it cannot be used
-    silent: Mapping[str, str]  # by path of a video: why a model says nothing of it
+    silent: Mapping[str, str]  # by path of a video: why a model says nothing of it, or it cannot be drawn into
 
 
 @dataclass(frozen=True)
@@ -182,10 +182,15 @@ class _Judged:
         if store := self._targets.get("overlay"):
             labels = dict(zip(_keys(gold), gold["label"].to_pylist(), strict=True))
             shown = boxes.append_column("label", pa.array([labels.get(key) for key in _keys(boxes)], pa.string()))
-            with tempfile.TemporaryDirectory(prefix="avlake-") as folder, self._delivered(video, folder) as source:
+            with tempfile.TemporaryDirectory(prefix="avlake-") as folder:
                 made = Path(folder) / "overlay.mp4"
-                overlay(source, shown, made)
-                store.upload(made, f"{name}.mp4")
+                try:  # outside the sandbox: gold holds only videos that were decoded whole in there, within its limits
+                    with self._delivered(video, folder) as source:
+                        overlay(source, shown, made)
+                except WorkError as error:
+                    self._silent[video.path] = str(error)
+                else:
+                    store.upload(made, f"{name}.mp4")
 
     @contextmanager
     def _delivered(self, video: Video, folder: str) -> Iterator[Path]:
@@ -206,7 +211,7 @@ class _Judged:
                 path.write_bytes(data)
                 yield path
                 return
-        raise WorkError(f"{video.path}: its bytes are not in the lake any more: run its pipeline again")
+        raise WorkError("its bytes are not in the lake any more: run its pipeline again")
 
 
 def _figures(faces: pa.Table, scores: Array) -> list[float | int | None]:
