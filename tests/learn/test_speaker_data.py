@@ -14,7 +14,6 @@ from avlake.learn.speaker_batch import batch_of
 from avlake.learn.speaker_cache import read_tracks, read_unlabelled, tracks_of
 from avlake.learn.speaker_data import Scene, scenes_of
 from avlake.learn.speaker_judging import judge
-from avlake.learn.speaker_loss import covered
 from avlake.learn.speaker_net import SIDE, SpeakerNet, prepare
 from avlake.learn.speaker_pretraining import different, talking_heads
 
@@ -128,13 +127,6 @@ def test_a_face_is_there_between_pictures_close_to_each_other(tmp_path: Path) ->
     assert np.allclose(said, scene.tracks[0].times[faces]) and len(faces) == N - 5
 
 
-def test_no_sound_is_known_by_its_length(tmp_path: Path) -> None:
-    world = World()
-    for video, n in (("long", 30), ("short", 10)):
-        world.add(video, "a", opens=moving(1, n), heard=moving(1, n), audible=True)
-    assert covered(batch_of(scenes_in(world, tmp_path))).tolist() == [[True, False], [True, True]]
-
-
 def test_long_scenes_are_cut_and_gaps_divide(tmp_path: Path) -> None:
     world = World()
     long = moving(1, 25 * 25)
@@ -188,6 +180,20 @@ def test_of_a_face_that_leaves_no_more_is_explained_than_there_is() -> None:
     known, times = torch.zeros(1, t, dtype=torch.bool), torch.ones(1, t, dtype=torch.bool)
     known[:, :n] = True
     assert torch.isfinite(net.agreement(seen, heard, known, times)).all()
+
+
+def test_what_is_faint_throughout_is_silence(tmp_path: Path) -> None:
+    """And is not made as loud as speech because nothing is louder."""
+    torch.manual_seed(0)
+    batch, audio = batch_of(scenes_in(two_talkers(videos=2), tmp_path)), SpeakerNet().eval().audio
+    nothing = torch.full_like(batch.log_mel, -23.0)
+    faint = nothing + torch.rand_like(nothing) * 3
+
+    def heard(log_mel: torch.Tensor) -> torch.Tensor:
+        return audio(log_mel, torch.zeros_like(batch.mfcc), batch.times)
+
+    assert torch.allclose(heard(faint), heard(nothing))
+    assert not torch.allclose(heard(faint + 20), heard(nothing), atol=0.01)
 
 
 def test_the_network_sees_the_mouth_with_a_margin() -> None:

@@ -1,7 +1,8 @@
 """What the network of `active_speaker` is trained to do, and how few scenes are made into many.
 
 Beside the labels of each face, the sound of each scene is to be told from the sounds of the others of a batch, as in
-InfoNCE (van den Oord et al. 2018): n scenes are n * n examples. So sounds are exchanged in every batch.
+InfoNCE (van den Oord et al. 2018): n scenes are n * n examples. So sounds are exchanged in every batch. And since films
+have voices of nobody on screen, faces are also judged one by one, and scenes with a sound that nobody there makes.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 AUDIBLE, UNHEARD, SILENT, UNKNOWN = 2, 1, 0, -1  # labels of a face
 CONTRAST, AMONG, SPEECH = 0.5, 0.5, 0.5  # weights: which sound of all; which face of the scene; is there speech
+OFF_SCREEN = 0.25  # and is it anybody on screen?
 SAME_SOUND = 0.97  # correlation of spectrograms
 
 
@@ -29,7 +31,8 @@ def training_loss(net: SpeakerNet, batch: Batch, *, exchange: bool = True) -> Te
     Args:
         exchange: shall the sounds of the batch be told from each other, too?
     """
-    out, learn = net(batch), batch.learn
+    seen, sound = net.streams(batch)
+    out, learn = net.fuse(seen, sound, batch.mask, batch.times), batch.learn
     audible, speaks = (batch.labels == AUDIBLE) & learn, batch.labels >= UNHEARD
     total = _told(out.logits[learn], audible[learn]) + SPEECH * _told(out.sees_speech[learn], speaks[learn])
     heard = learn.any(1)
@@ -37,6 +40,7 @@ def training_loss(net: SpeakerNet, batch: Batch, *, exchange: bool = True) -> Te
     speakers, shown = audible.any(2), learn.any(2)  # (S, K)
     total = total + AMONG * chosen(out.sync, speakers & shown, shown)
     if exchange:
+        total = total + OFF_SCREEN * off_screen(net, seen, sound, batch)
         s, k = speakers.shape
         every, who = out.every.reshape(s * k, s), speakers.reshape(-1, 1)
         own = torch.eye(s, dtype=torch.bool, device=who.device).repeat_interleave(k, 0)
@@ -44,6 +48,22 @@ def training_loss(net: SpeakerNet, batch: Batch, *, exchange: bool = True) -> Te
         known, right = (own & shown.reshape(-1, 1)) | other, own & who
         total = total + CONTRAST * (chosen(every, right, right | other) + chosen(every.t(), right.t(), known.t()))
     return total
+
+
+def off_screen(net: SpeakerNet, seen: Tensor, heard: Tensor, batch: Batch) -> Tensor:
+    """What is to become small where the speaker may not be on screen; both streams as `SpeakerNet.streams` has them.
+
+    Each face is judged as if it were alone, be the voice its own or not; and each scene with the sound of the next of
+    the batch, which nobody there says.
+    """
+    s, k, t = batch.mask.shape
+    sound, times = heard.repeat_interleave(k, 0), batch.times.repeat_interleave(k, 0)
+    alone = net.fuse(seen, sound, batch.mask.reshape(s * k, 1, t), times).logits.reshape(s, k, t)
+    others = net.fuse(seen, heard.roll(-1, 0), batch.mask, batch.times).logits
+    may = covered(batch).reshape(s, k, s).all(1) & ~alike(batch)
+    learn = batch.learn & may.roll(-1, 1).diagonal()[:, None, None]
+    truth = (batch.labels == AUDIBLE)[batch.learn]
+    return _told(alone[batch.learn], truth) + _told(others[learn], torch.zeros_like(others[learn]))
 
 
 def pretraining_loss(net: SpeakerNet, batch: Batch) -> Tensor:

@@ -28,6 +28,7 @@ LAGS = 5  # moments either way
 RIDGE = 0.1  # on signals of variance 1
 NOBODY = -2.0  # evidence for a speaker who is not on screen
 ABSENT = -30.0
+FAINT = -10.0  # ln of a mel energy: where nothing is louder, nothing is heard
 
 
 class Output(NamedTuple):
@@ -118,7 +119,7 @@ class Audio(nn.Module):
         s, t = times.shape
         here = times.repeat_interleave(STEPS, 1)[..., None].float()
         mel, cepstrum = log_mel.reshape(s, t * STEPS, MELS), mfcc.reshape(s, t * STEPS, COEFFICIENTS)
-        loudest = mel.masked_fill(here == 0, -torch.inf).amax((1, 2), keepdim=True)
+        loudest = mel.masked_fill(here == 0, -torch.inf).amax((1, 2), keepdim=True).clamp(min=FAINT)
         mel = ((mel - loudest).clamp(min=-9) / 3 + 5 / 3) * here  # 39 dB below the loudest is silence
         change = F.pad((mel[:, 2:] - mel[:, :-2]) * (here[:, 2:] * here[:, :-2]), (0, 0, 1, 1)) * 2
         frames = here.sum(1, keepdim=True).clamp(min=1)
@@ -158,29 +159,35 @@ class SpeakerNet(nn.Module):
 
     def forward(self, batch: Batch) -> Output:
         """Judge scenes; what is said of padding means nothing."""
-        s, k, t = batch.mask.shape
-        known = batch.mask.reshape(s * k, t)
-        looks = batch.looks[..., MARGIN : MARGIN + MOUTH, MARGIN : MARGIN + MOUTH]
-        seen = self.visual(looks.reshape(s * k, t, MOUTH, MOUTH).float(), known).float()
-        heard = self.audio(batch.log_mel, batch.mfcc, batch.times).float()
-        with torch.autocast(batch.mask.device.type, enabled=False):  # inverses need every digit
-            return self.fuse(seen, heard, known, batch)
+        return self.fuse(*self.streams(batch), batch.mask, batch.times)
 
-    def fuse(self, seen: Tensor, heard: Tensor, known: Tensor, batch: Batch) -> Output:
-        """Both streams, (S * K, T, width) and (S, T, width), to what is said of each face."""
+    def streams(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """What is seen of each face, (S * K, T, width), and heard in each scene, (S, T, width)."""
         s, k, t = batch.mask.shape
+        looks = batch.looks[..., MARGIN : MARGIN + MOUTH, MARGIN : MARGIN + MOUTH]
+        seen = self.visual(looks.reshape(s * k, t, MOUTH, MOUTH).float(), batch.mask.reshape(s * k, t))
+        return seen.float(), self.audio(batch.log_mel, batch.mfcc, batch.times).float()
+
+    def fuse(self, seen: Tensor, heard: Tensor, mask: Tensor, times: Tensor) -> Output:
+        """Both streams to what is said of each face; `mask` (S, K, T) and `times` (S, T) as in a batch."""
+        with torch.autocast(mask.device.type, enabled=False):  # inverses need every digit
+            return self._fuse(seen, heard, mask, times)
+
+    def _fuse(self, seen: Tensor, heard: Tensor, mask: Tensor, times: Tensor) -> Output:
+        s, k, t = mask.shape
+        known = mask.reshape(s * k, t)
         sees, hears = self.sees(seen)[..., 0], self.hears(heard)[..., 0]
-        every = self.agreement(seen, heard, known, batch.times).reshape(s, k, s)
+        every = self.agreement(seen, heard, known, times).reshape(s, k, s)
         sync = every.diagonal(dim1=0, dim2=2).transpose(0, 1)  # (S, K)
-        here = sync[..., None].expand(s, k, t).masked_fill(~batch.mask, ABSENT)
+        here = sync[..., None].expand(s, k, t).masked_fill(~mask, ABSENT)
         nobody = here.new_full((s, 1, t), NOBODY)
         others = [torch.cat((here[:, :i], here[:, i + 1 :], nobody), 1).logsumexp(1) for i in range(k)]
         lead = (here - torch.stack(others, 1)).reshape(s * k, t)  # over the other faces on screen
         x = standard(self.seen_heads(seen), known)
-        y = standard(self.heard_heads(heard), batch.times).repeat_interleave(k, 0)
+        y = standard(self.heard_heads(heard), times).repeat_interleave(k, 0)
         own, ear = sync.reshape(-1, 1).expand(-1, t), hears.repeat_interleave(k, 0)
         parts = torch.stack((lead, own, sees, ear, sees * ear, torch.minimum(sees, ear)), -1)
-        real = batch.times.repeat_interleave(k, 0)
+        real = times.repeat_interleave(k, 0)
         h = self.over_time(self.mix(torch.cat((x, x * y, parts), -1)), real)
         plain = (torch.stack((lead, ear, sees), -1) * self.direct).sum(-1)
         logits = (plain + self.last(h)[..., 0]).reshape(s, k, t)
