@@ -197,13 +197,13 @@ def test_a_drop_is_seen_only_once_all_of_it_is_there(site: Publisher, landing: P
 
 def test_a_killed_run_is_taken_up_where_it_was(site: Publisher, landing: Path) -> None:
     data, begun = site.files["/trainval/aaa.mkv"], threading.Event()
+    part = landing / "ava/.fetch" / DROP / "videos/aaa.mkv.part"
     site.rules["/trainval/aaa.mkv"] = slow(data, begun)
     with subprocess.Popen(**command(site, landing, "ava")) as process:  # type: ignore[call-overload]
         assert begun.wait(20)
-        wait_for(lambda: bool(parts(landing)) and parts(landing)[0].stat().st_size > 10_000)
+        wait_for(lambda: part.exists() and part.stat().st_size > 10_000)
         process.kill()
     assert seen(landing) == []
-    (part,) = [path for path in parts(landing) if path.name == "aaa.mkv.part"]
     have = part.stat().st_size
     del site.rules["/trainval/aaa.mkv"]
     assert fetched(site, landing).delivered
@@ -256,7 +256,7 @@ def test_two_versions_of_a_file_are_not_stitched_together(site: Publisher, landi
     assert (landing / "ava" / DROP / "videos/aaa.mkv").read_bytes() == new
 
 
-@pytest.mark.parametrize("form", ["sha256sum", "md5sum", "bsd", "table", "inline", "address"])
+@pytest.mark.parametrize("form", ["sha256sum", "md5sum", "bsd", "table", "address"])
 def test_checksums_are_compared_whatever_their_form(site: Publisher, landing: Path, form: str, tmp_path: Path) -> None:
     site.etag = lambda data: f'"{len(data)}-2"'  # as S3 has it for what came in parts: no MD5
 
@@ -272,7 +272,7 @@ def test_checksums_are_compared_whatever_their_form(site: Publisher, landing: Pa
     text = "\n".join(lines)
     (tmp_path / "sums").write_text(text)
     site.files["/sums"] = text.encode()
-    given = {"inline": text, "address": f"{site.address}/sums"}.get(form, str(tmp_path / "sums"))
+    given = f"{site.address}/sums" if form == "address" else str(tmp_path / "sums")
     report = fetched(site, landing, ava_checksums=given)
     bad = next(one for one in report.files if one.path == "videos/bbb.mp4")
     assert bad.state == "mismatch" and "0000" in str(bad.error) and "AVLAKE_AVA_CHECKSUMS" in str(bad.error)
@@ -414,7 +414,8 @@ def test_a_full_disk_is_said_and_what_was_got_stays(site: Publisher, landing: Pa
         resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY))
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 
-    done = subprocess.run(**command(site, landing, "ava"), timeout=60, preexec_fn=small)  # type: ignore[call-overload]
+    asked = command(site, landing, "ava") | {"preexec_fn": small}
+    done = subprocess.run(**asked, timeout=60)  # type: ignore[call-overload]
     assert done.returncode == 1 and "no room left to write" in done.stderr and "Traceback" not in done.stderr
     assert seen(landing) == [] and parts(landing)
     assert fetched(site, landing).delivered
