@@ -53,7 +53,7 @@ class Settings(BaseSettings):
     ava_annotations: str = "https://research.google.com/ava/download/ava_activespeaker_{split}_v1.0.tar.bz2"
     ava_video_list: str = "https://s3.amazonaws.com/ava-dataset/annotations/ava_speech_file_names_v1.txt"
     ava_videos: str = Field("https://s3.amazonaws.com/ava-dataset/trainval/", description="the folder of those files")
-    ava_checksums: str = Field("", description="a list as of md5sum or sha256sum: itself, its file or address; or none")
+    ava_checksums: str = Field("", description="file or address of a list as of md5sum or sha256sum; or none")
 
 
 def load_settings(**overrides: object) -> Settings:

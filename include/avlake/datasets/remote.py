@@ -70,7 +70,7 @@ class Remote:
     kind: str  # as the command line names it
     doc: str
     files: Callable[[Asked], list[RemoteFile]]
-    # A list of checksums, its file or address; empty where none is known, `none` where nothing is to be compared.
+    # The file or address of a list of checksums; empty where there is none, `none` where nothing is to be compared.
     checksums: Callable[[Settings], str]
     setting: str  # the variable that gives it
     splits: tuple[str, ...] = ()
@@ -122,11 +122,6 @@ def checksums(text: str, where: str) -> dict[str, str]:
                 f"{where}, line {number}: no line of md5sum or sha256sum (`<hex>  <name>`), nor `<name>,<hex>`"
             )
     return found
-
-
-def looks_like_checksums(text: str) -> bool:
-    """Is this itself a list, and not the name of one?"""
-    return any(pattern.fullmatch(text.strip().splitlines()[0]) for pattern in LINES) if text.strip() else False
 
 
 def etag_md5(note: Note) -> str | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from avlake.datasets.addresses import shown, web_url
 from avlake.datasets.download import BACKOFF_S, Http, Refused, Unreachable
-from avlake.datasets.remote import Asked, Remote, RemoteFile, checksums, digests, etag_md5, looks_like_checksums
+from avlake.datasets.remote import Asked, Remote, RemoteFile, checksums, digests, etag_md5
 from avlake.errors import AvlakeError, RequestError, WorkError
 from avlake.media.limits import checked_name
 from avlake.settings import MIB, Settings
@@ -214,9 +214,9 @@ class Run:
         given = remote.checksums(self._settings)
         if given.strip().lower() == NONE:
             return None
+        if not given:
+            return {}
         with _named(remote.setting):
-            if not given or looks_like_checksums(given):
-                return checksums(given, remote.setting)
             if given.startswith(("http://", "https://")):
                 return checksums(self._text(given), shown(given))
             folder, _, name = given.rpartition("/") if "://" in given else ("", "", given)
