@@ -44,7 +44,7 @@ def show(columns: Sequence[str], rows: Sequence[Sequence[Any]], form: str, file:
     elif form == "csv":
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(columns)
-        writer.writerows([["" if v is None else plain(v) for v in row] for row in rows])
+        writer.writerows(["" if v is None else plain(v) for v in row] for row in rows)
     elif form == "table":
         _show_table(columns, rows, out)
     else:
