@@ -6,6 +6,7 @@ import pytest
 
 from avlake.datasets.synthetic import write_drop
 from avlake.tables import EXTRACTIONS
+from clips import make_clip, moving_bar
 
 DROP = "2026-03-01"
 
@@ -47,3 +48,16 @@ def test_a_drop_that_was_asked_for_and_does_not_exist_fails(tmp_path, lake, dags
     assert done.state == "failed"
     assert states(done)["bronze.ingest"] == "failed"
     assert states(done)["silver.commit"] == "upstream_failed"
+
+
+@pytest.mark.usefixtures("database", "lake")
+def test_what_annotations_come_to_stands_in_the_log_of_the_task_that_plans(tmp_path, dags, capfd):
+    folder = tmp_path / "landing/ava" / DROP
+    folder.mkdir(parents=True)
+    (folder / "film.mp4").write_bytes(make_clip(moving_bar(), seconds=0.2))
+    rows = ["film,0.0,0.1,0.1,0.9,0.9,NOT_SPEAKING,a", "gone,0.0,0.1,0.1,0.9,0.9,NOT_SPEAKING,a", "film,0.0"]
+    (folder / "ava.csv").write_text("\n".join(rows))
+    assert run(dags["active_speaker"], source=str(folder.parents[1]), drop=DROP).state == "success"
+    said = "annotations: 1 box of 1 video; 1 box of 1 video that is not there; 1 malformed row"
+    lines = "".join(capfd.readouterr()).splitlines()
+    assert any(line.endswith(said) for line in lines)  # alone, not within what the task returned
