@@ -104,9 +104,9 @@ def test_many_faces_are_read_a_part_at_a_time(
     faces: Settings, exported: Exported, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All of them in lists would not fit into memory."""
-    lake, paths, each = Lake.open(faces), sorted(NAMES.values()), 30_000
+    lake, paths, each = Lake.open(faces), sorted(NAMES.values()), 15_000
     n = each * len(paths)
-    which, text = pa.array(np.arange(n) % len(paths)), pa.array(["x" * 500]).take(pa.array(np.zeros(n, int)))
+    which, text = pa.array(np.arange(n) % len(paths)), pa.array(["x" * 1000]).take(pa.array(np.zeros(n, int)))
     made = pa.table(
         {
             **{"file_id": pa.array([file_id(path) for path in paths]).take(which), "path": pa.array(paths).take(which)},
