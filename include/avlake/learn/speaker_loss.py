@@ -40,7 +40,7 @@ def training_loss(net: SpeakerNet, batch: Batch, *, exchange: bool = True) -> Te
     speakers, shown = audible.any(2), learn.any(2)  # (S, K)
     total = total + AMONG * chosen(out.sync, speakers & shown, shown)
     if exchange:
-        total = total + OFF_SCREEN * off_screen(net, seen, sound, batch)
+        total = total + OFF_SCREEN * off_screen(net, seen, sound, out.every, batch)
         s, k = speakers.shape
         every, who = out.every.reshape(s * k, s), speakers.reshape(-1, 1)
         own = torch.eye(s, dtype=torch.bool, device=who.device).repeat_interleave(k, 0)
@@ -50,20 +50,21 @@ def training_loss(net: SpeakerNet, batch: Batch, *, exchange: bool = True) -> Te
     return total
 
 
-def off_screen(net: SpeakerNet, seen: Tensor, heard: Tensor, batch: Batch) -> Tensor:
+def off_screen(net: SpeakerNet, seen: Tensor, heard: Tensor, every: Tensor, batch: Batch) -> Tensor:
     """What is to become small where the speaker may not be on screen; both streams as `SpeakerNet.streams` has them.
 
     Each face is judged as if it were alone, be the voice its own or not; and each scene with the sound of the next of
-    the batch, which nobody there says.
+    the batch, which nobody there says. The evidence for both is in `every` (see `Output`).
     """
     s, k, t = batch.mask.shape
+    own, following = (every.roll(-by, 2).diagonal(dim1=0, dim2=2).t() for by in (0, 1))
+    may = (covered(batch).reshape(s, k, s).all(1) & ~alike(batch)).roll(-1, 1).diagonal()
     sound, times = heard.repeat_interleave(k, 0), batch.times.repeat_interleave(k, 0)
-    alone = net.fuse(seen, sound, batch.mask.reshape(s * k, 1, t), times).logits.reshape(s, k, t)
-    others = net.fuse(seen, heard.roll(-1, 0), batch.mask, batch.times).logits
-    may = covered(batch).reshape(s, k, s).all(1) & ~alike(batch)
-    learn = batch.learn & may.roll(-1, 1).diagonal()[:, None, None]
-    truth = (batch.labels == AUDIBLE)[batch.learn]
-    return _told(alone[batch.learn], truth) + _told(others[learn], torch.zeros_like(others[learn]))
+    with torch.autocast(batch.mask.device.type, enabled=False):
+        alone = net.decide(seen, sound, batch.mask.reshape(s * k, 1, t), times, own.reshape(s * k, 1))
+        others = net.decide(seen, heard.roll(-1, 0), batch.mask, batch.times, following)
+    truth, learn = (batch.labels == AUDIBLE)[batch.learn], batch.learn & may[:, None, None]
+    return _told(alone.reshape(s, k, t)[batch.learn], truth) + _told(others[learn], torch.zeros_like(others[learn]))
 
 
 def pretraining_loss(net: SpeakerNet, batch: Batch) -> Tensor:

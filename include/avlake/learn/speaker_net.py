@@ -170,15 +170,18 @@ class SpeakerNet(nn.Module):
 
     def fuse(self, seen: Tensor, heard: Tensor, mask: Tensor, times: Tensor) -> Output:
         """Both streams to what is said of each face; `mask` (S, K, T) and `times` (S, T) as in a batch."""
+        s, k, t = mask.shape
         with torch.autocast(mask.device.type, enabled=False):  # inverses need every digit
-            return self._fuse(seen, heard, mask, times)
+            every = self.agreement(seen, heard, mask.reshape(s * k, t), times).reshape(s, k, s)
+            sync = every.diagonal(dim1=0, dim2=2).transpose(0, 1)  # (S, K)
+            logits = self.decide(seen, heard, mask, times, sync)
+            return Output(logits, sync, self.sees(seen)[..., 0].reshape(s, k, t), self.hears(heard)[..., 0], every)
 
-    def _fuse(self, seen: Tensor, heard: Tensor, mask: Tensor, times: Tensor) -> Output:
+    def decide(self, seen: Tensor, heard: Tensor, mask: Tensor, times: Tensor, sync: Tensor) -> Tensor:
+        """The logits, (S, K, T), where the evidence of each face is known."""
         s, k, t = mask.shape
         known = mask.reshape(s * k, t)
         sees, hears = self.sees(seen)[..., 0], self.hears(heard)[..., 0]
-        every = self.agreement(seen, heard, known, times).reshape(s, k, s)
-        sync = every.diagonal(dim1=0, dim2=2).transpose(0, 1)  # (S, K)
         here = sync[..., None].expand(s, k, t).masked_fill(~mask, ABSENT)
         nobody = here.new_full((s, 1, t), NOBODY)
         others = [torch.cat((here[:, :i], here[:, i + 1 :], nobody), 1).logsumexp(1) for i in range(k)]
@@ -187,11 +190,9 @@ class SpeakerNet(nn.Module):
         y = standard(self.heard_heads(heard), times).repeat_interleave(k, 0)
         own, ear = sync.reshape(-1, 1).expand(-1, t), hears.repeat_interleave(k, 0)
         parts = torch.stack((lead, own, sees, ear, sees * ear, torch.minimum(sees, ear)), -1)
-        real = times.repeat_interleave(k, 0)
-        h = self.over_time(self.mix(torch.cat((x, x * y, parts), -1)), real)
+        h = self.over_time(self.mix(torch.cat((x, x * y, parts), -1)), times.repeat_interleave(k, 0))
         plain = (torch.stack((lead, ear, sees), -1) * self.direct).sum(-1)
-        logits = (plain + self.last(h)[..., 0]).reshape(s, k, t)
-        return Output(logits, sync, sees.reshape(s, k, t), hears, every)
+        return (plain + self.last(h)[..., 0]).reshape(s, k, t)
 
     def over_time(self, x: Tensor, real: Tensor) -> Tensor:
         """(N, T, 32) with its context; what comes after a scene's end does not reach back into it."""
