@@ -3,9 +3,8 @@
 Boxes come from the drop's annotation (`clip.annotation`, see `datasets.ava`); a video without one is searched by the
 face detector and its faces tracked, see `face_tracking`. Every box is told, also one that no picture has, with the
 reason. A box's picture is the one shown nearest to its time; it is cut out by the boxes of its track, steadied over
-time, for otherwise the frame's trembling drowns the lips' motion: the average precision
-on talkers that a network never saw was 0.965, and 0.940 without. A video without sound, or whose does not decode, is
-silent.
+time, for otherwise the frame's trembling drowns the lips' motion: average precision on talkers that a network never saw
+was 0.965 with it and 0.940 without. A video without sound, or with sound that does not decode, is silent.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Decoded video: facts of the stream, and frames that scale themselves once, whoever asks.
 
-A frame lives while the viewers of the one pass look at it; memory never holds more than one.
+A frame lives while the viewers of the one pass look at it; one of them may keep it until the next, and none longer.
 """
 
 from __future__ import annotations
