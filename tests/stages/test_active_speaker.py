@@ -20,6 +20,7 @@ BASELINES = ("always_speaking", "loudness", "motion_x_energy")
 
 pytestmark = [
     pytest.mark.train,
+    pytest.mark.timeout(1800),
     pytest.mark.skipif(not REAL.exists() or not TALKERS.exists(), reason=f"{REAL} is not there: real talkers"),
 ]
 
